@@ -1,0 +1,256 @@
+# METADATA
+# title: GitHub
+# description: |
+#   What a call must satisfy beyond its grant, so that who may propose a change cannot merge it by a side road.
+#   Which tool does what is in data.yaml beside this file.
+# schemas:
+#   - input: schema.input
+package mcp.profiles.github
+
+import data.mcp.reason
+import data.mcp.request
+
+# METADATA
+# description: Everything that the tool asks of its arguments holds.
+holds if {
+	_arguments_known
+	count(_failed) == 0
+}
+
+# METADATA
+# description: |
+#   How grants may name the repository of the call: `owner/repo` and `owner/*`, in lower case as GitHub folds
+#   them. Without a plain owner and repository there is no target, and no grant that lists repositories holds.
+targets := {
+	concat("/", [_owner, _repo]),
+	concat("/", [_owner, "*"]),
+}
+
+# METADATA
+# title: Approving a pull request
+# description: A review that approves needs the set `approve` besides the tool.
+# custom:
+#   code: approval_not_granted
+#   help: Leave a comment instead, and ask a person to approve.
+extra["approve"] := reason.of(rego.metadata.rule()) if {
+	"event" in _checks
+	request.arguments.event == "APPROVE"
+}
+
+# METADATA
+# title: Changing the base of a pull request
+# description: An approved pull request with another base merges elsewhere than its reviewers saw.
+# custom:
+#   code: base_change_not_granted
+#   help: Leave the base out, or open a new pull request.
+extra["merge"] := reason.of(rego.metadata.rule()) if {
+	"base" in _checks
+	"base" in request.given
+}
+
+# METADATA
+# title: Deleting the logs of a workflow run
+# description: The one method of `actions_run_trigger` that destroys a record.
+# custom:
+#   code: log_deletion_not_granted
+extra["admin"] := reason.of(rego.metadata.rule()) if {
+	"workflow_method" in _checks
+	request.arguments.method == "delete_workflow_run_logs"
+}
+
+# METADATA
+# title: The branch is not a working branch
+# description: |
+#   Files and branches are written on working branches only: a plain name that begins with a working prefix of
+#   this server and is not protected. A missing branch would be the default branch.
+# custom:
+#   code: protected_branch
+#   help: Write to a working branch of your own and open a pull request.
+unmet contains reason.with_details(rego.metadata.rule(), {"working_branches": _working_prefixes}) if {
+	"branch" in _failed
+}
+
+# METADATA
+# title: The path is below .github, or is not a plain relative path
+# description: What is below .github runs with write tokens.
+# custom:
+#   code: workflow_file
+#   help: Ask a maintainer to change workflow files.
+unmet contains reason.of(rego.metadata.rule()) if "path" in _failed
+
+unmet contains reason.of(rego.metadata.rule()) if "files" in _failed
+
+# METADATA
+# title: The review's event is missing or not known
+# description: Events are COMMENT, REQUEST_CHANGES and, where granted, APPROVE.
+# custom:
+#   code: review_event
+unmet contains reason.of(rego.metadata.rule()) if "event" in _failed
+
+# METADATA
+# title: The method is missing or not known
+# description: A tool with methods is judged method by method.
+# custom:
+#   code: method_unknown
+unmet contains reason.of(rego.metadata.rule()) if "review_method" in _failed
+
+unmet contains reason.of(rego.metadata.rule()) if "workflow_method" in _failed
+
+# METADATA
+# title: A label asks a bot to merge
+# description: Labels must be a list of names, none of them one that merge bots act on.
+# custom:
+#   code: merge_label
+#   help: Leave the label out and ask a maintainer to merge.
+unmet contains reason.of(rego.metadata.rule()) if "labels" in _failed
+
+# METADATA
+# title: A text asks a bot to merge
+# description: No line of a comment begins with a command that merge bots act on.
+# custom:
+#   code: merge_command
+#   help: Leave the command out and ask a maintainer to merge.
+unmet contains reason.of(rego.metadata.rule()) if "text" in _failed
+
+# METADATA
+# title: The call has an argument that the policy does not know
+# description: A tool that writes is judged on all of its arguments, or not allowed.
+# custom:
+#   code: argument_unknown
+unmet contains reason.of(rego.metadata.rule()) if not _arguments_known
+
+_tool := data.mcp.profiles.github.tools[input.tool.name]
+
+_checks := object.get(_tool, "checks", [])
+
+_failed := {check | some check in _checks; not _passed(check)}
+
+_arguments_known if not _tool.arguments
+
+_arguments_known if object.remove(request.arguments, _tool.arguments) == {}
+
+_passed("base") if not "base" in request.given
+
+_passed("base") if is_string(request.arguments.base)
+
+_passed("branch") if _working_branch(request.arguments.branch)
+
+_passed("path") if _plain_path(request.arguments.path)
+
+_passed("files") if {
+	is_array(request.arguments.files)
+	every file in request.arguments.files {
+		_plain_path(file.path)
+	}
+}
+
+_passed("event") if request.arguments.event in _events
+
+# A review may be begun without an event: it stays pending.
+_passed("event") if {
+	not "event" in request.given
+	not _submits
+}
+
+_submits if input.tool.name in data.mcp.profiles.github.submitting_tools
+
+_submits if request.arguments.method == "submit_pending"
+
+_passed("review_method") if request.arguments.method in data.mcp.profiles.github.review_methods
+
+_passed("workflow_method") if request.arguments.method in data.mcp.profiles.github.workflow_methods
+
+_passed("labels") if not "labels" in request.given
+
+_passed("labels") if {
+	is_array(request.arguments.labels)
+	every label in request.arguments.labels {
+		is_string(label)
+		not lower(label) in data.mcp.profiles.github.merge_labels
+	}
+}
+
+_passed("text") if {
+	every text in [request.arguments[name] | some name in ["body", "title"]] {
+		is_string(text)
+		not _asks_to_merge(text)
+	}
+}
+
+_asks_to_merge(text) if {
+	some line in split(replace(lower(text), "\r", "\n"), "\n")
+	some command in data.mcp.profiles.github.merge_commands
+	startswith(trim_space(line), command)
+}
+
+_events := {"APPROVE", "COMMENT", "REQUEST_CHANGES"}
+
+_owner := _plain_name(input.arguments.owner)
+
+_repo := _plain_name(input.arguments.repo)
+
+# `trim` leaves nothing exactly where every character is in the set: a test of characters without a regex.
+_plain_name(name) := lower(name) if {
+	is_string(name)
+	not name in {"", ".", ".."}
+	trim(name, _name_characters) == ""
+}
+
+_working_branch(name) if {
+	is_string(name)
+	trim(name, _branch_characters) == ""
+	segments := split(lower(name), "/")
+	count({"", ".", ".."} & {segment | some segment in segments}) == 0
+	not segments[0] in {"heads", "refs", "remotes"}
+	_begins_working(name)
+	_unprotected(lower(name))
+}
+
+_begins_working(name) if {
+	some prefix in _working_prefixes
+	prefix != ""
+	startswith(name, prefix)
+}
+
+_working_prefixes := [prefix | some prefix in request.settings.working_branches; is_string(prefix)]
+
+_unprotected(name) if {
+	every list in _protected_lists {
+		is_array(list)
+		every pattern in list {
+			is_string(pattern)
+			not _matches(name, lower(pattern))
+		}
+	}
+}
+
+# Those of the server, and those of the repository.
+_protected_lists := [
+	object.get(request.settings, "protected_branches", []),
+	object.get(request.settings, ["repositories", concat("/", [_owner, _repo]), "protected_branches"], []),
+]
+
+_matches(name, pattern) if name == pattern
+
+_matches(name, pattern) if {
+	endswith(pattern, "/*")
+	startswith(name, trim_suffix(pattern, "*"))
+}
+
+_plain_path(path) if {
+	is_string(path)
+	trim(path, _path_characters) == ""
+	path == trim_space(path)
+	segments := split(lower(path), "/")
+	count({"", ".", "..", ".git"} & {segment | some segment in segments}) == 0
+	segments[0] != ".github"
+}
+
+_letters := "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+_name_characters := concat("", [_letters, "-_."])
+
+_branch_characters := concat("", [_letters, "-_./"])
+
+# No `%`, `?`, `#` or backslash: a server that puts the path into a URL unescaped would read another path.
+_path_characters := concat("", [_letters, "-_./ @+()[],=~!$&"])

@@ -1,0 +1,69 @@
+# METADATA
+# title: The protocol's basics
+# description: |
+#   What every identified caller may do: begin, ask what there is (the answer is narrowed by `visible`), open a
+#   stream, end a session, follow a task of their own. Nothing here runs a tool or reads a resource.
+# schemas:
+#   - input: schema.input
+package mcp.rules.protocol
+
+import data.mcp.reason
+import data.mcp.request
+
+# METADATA
+# title: Every identified caller may do this
+# description: Beginning, listing and ending need an identity and nothing else.
+# custom:
+#   code: protocol_basics
+allow contains reason.of(rego.metadata.rule()) if {
+	request.identified
+	_basic
+}
+
+# METADATA
+# title: The task is the caller's own
+# description: A task may be followed by the identity that started it.
+# custom:
+#   code: own_task
+allow contains reason.of(rego.metadata.rule()) if {
+	request.identified
+	request.asks
+	input.method in _task_methods
+	request.own_task
+}
+
+# METADATA
+# description: The capabilities that every caller may see advertised.
+visible contains index if {
+	request.identified
+	some index, item in input.items
+	item.kind == "capability"
+	item.key in _capabilities
+}
+
+_basic if {
+	request.asks
+	input.method in _methods
+}
+
+_basic if {
+	input.kind == "stream"
+	input.direction == "to_server"
+	input.method in {"stream/open", "session/end"}
+}
+
+# Hearing that lists changed. Subscribing to resources is granted with the resources.
+_basic if {
+	request.asks
+	input.method == "subscriptions/listen"
+	object.get(input, "resources", []) == []
+}
+
+_methods := {
+	"initialize", "logging/setLevel", "prompts/list", "resources/list", "resources/templates/list",
+	"server/discover", "tasks/list", "tools/list",
+}
+
+_task_methods := {"tasks/cancel", "tasks/get", "tasks/result", "tasks/update"}
+
+_capabilities := {"completions", "logging", "prompts", "resources", "tools"}
