@@ -1,0 +1,109 @@
+import type { McpHeaders } from '../../mcp/headers.ts'
+import type { Trace } from '../../pep/ports.ts'
+import type { RefusalReason } from '../../pep/refusal.ts'
+
+/** What is taken from the head of a request; whatever else came is not looked at and goes nowhere. */
+export type Head = {
+  mcp: McpHeaders
+  assertion: string | undefined
+  authorization: string | undefined
+  contentType: string | undefined
+  contentEncoding: string | undefined
+  contentLength: string | undefined
+  transferEncoding: string | undefined
+  host: string | undefined
+  origin: string | undefined
+  requestId: string | undefined
+  forwardedFor: string | undefined
+  trace: Trace
+  traceparent: string | undefined
+}
+export type HeadResult = { ok: true; head: Head } | { ok: false; reason: RefusalReason }
+
+/** Headers that must come once: a second one would be read by one party and not by the other (RFC 9110, 5.3). */
+const ONCE = new Set([
+  'authorization',
+  'connection',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'expect',
+  'host',
+  'last-event-id',
+  'mcp-method',
+  'mcp-name',
+  'mcp-protocol-version',
+  'mcp-session-id',
+  'origin',
+  'traceparent',
+  'transfer-encoding',
+  'x-pomerium-jwt-assertion',
+  'x-request-id',
+])
+const REFUSED = new Set(['upgrade', 'trailer'])
+const ASSERTION = 'x-pomerium-jwt-assertion'
+const VISIBLE_ASCII = /^[!-~]{1,4096}$/
+const REQUEST_ID = /^[!-~]{1,128}$/
+const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/
+
+/** Reads the head strictly. @param raw names and values in turn, as node:http gives them */
+export function readHead(raw: string[]): HeadResult {
+  const seen = new Map<string, string>()
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = (raw[i] as string).toLowerCase()
+    // Proxies and servers fold these to dashes: `X_Pomerium_…` must not stand for another header.
+    if (name.includes('_') || name.includes('.')) return { ok: false, reason: 'bad_http' }
+    if (REFUSED.has(name)) return { ok: false, reason: 'bad_http' }
+    if (seen.has(name) && ONCE.has(name)) {
+      return { ok: false, reason: name === ASSERTION ? 'assertion_repeated' : 'repeated_header' }
+    }
+    const value = raw[i + 1] as string
+    seen.set(name, seen.has(name) ? `${seen.get(name)}, ${value}` : value)
+  }
+  const connection = seen.get('connection')?.toLowerCase()
+  if (connection !== undefined && connection !== 'keep-alive' && connection !== 'close') {
+    return { ok: false, reason: 'bad_http' }
+  }
+  const sessionId = seen.get('mcp-session-id')
+  if (sessionId !== undefined && !VISIBLE_ASCII.test(sessionId)) return { ok: false, reason: 'bad_http' }
+
+  const mcp: McpHeaders = {}
+  const take = (key: keyof McpHeaders, name: string) => {
+    const value = seen.get(name)
+    if (value !== undefined) mcp[key] = value.trim()
+  }
+  take('protocolVersion', 'mcp-protocol-version')
+  take('method', 'mcp-method')
+  take('name', 'mcp-name')
+  take('sessionId', 'mcp-session-id')
+  take('lastEventId', 'last-event-id')
+  const requestId = seen.get('x-request-id')
+  const traceparent = seen.get('traceparent')
+  const trace = traceparent === undefined ? undefined : TRACEPARENT.exec(traceparent)
+  return {
+    ok: true,
+    head: {
+      mcp,
+      assertion: seen.get(ASSERTION),
+      authorization: seen.get('authorization'),
+      contentType: seen.get('content-type'),
+      contentEncoding: seen.get('content-encoding'),
+      contentLength: seen.get('content-length'),
+      transferEncoding: seen.get('transfer-encoding'),
+      host: seen.get('host'),
+      origin: seen.get('origin'),
+      requestId: requestId !== undefined && REQUEST_ID.test(requestId) ? requestId : undefined,
+      forwardedFor: seen.get('x-forwarded-for'),
+      trace: trace ? { trace_id: trace[1] as string, span_id: trace[2] as string } : {},
+      traceparent: trace ? traceparent : undefined,
+    },
+  }
+}
+
+/** JSON in UTF-8, said so or not said (RFC 8259, 8.1). */
+export const isJsonType = (value: string | undefined): boolean =>
+  value !== undefined && /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i.test(value.trim())
+
+/** The media type without parameters, lower case. */
+export const essence = (value: string | undefined): string =>
+  (value ?? '').split(';', 1)[0]!.trim().toLowerCase()

@@ -1,0 +1,313 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { BlockList, isIPv6 } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { writeFrame } from '../../mcp/sse.ts'
+import type { Identity } from '../../pdp/identity.ts'
+import { type Context, createHandler, type Exchange, refuse } from '../../pep/handle.ts'
+import type { Answer, Arrival } from '../../pep/ports.ts'
+import type { RefusalReason } from '../../pep/refusal.ts'
+import { readBody } from './body.ts'
+import { type Head, isJsonType, readHead } from './hop-headers.ts'
+
+export type ListenerSettings = {
+  /** the one path that is served */
+  endpoint: string
+  /** bytes of a body */
+  bodyLimit: number
+  /** whose X-Forwarded-For is believed: addresses or CIDR blocks */
+  trustedProxies: string[]
+  /** values of Origin that browsers may send; none by default (2025-11-25, Streamable HTTP "Security Warning") */
+  allowedOrigins: string[]
+  /** host names without port; undefined: any */
+  allowedHosts: string[] | undefined
+  /** believed of every request instead of an assertion: development, on loopback */
+  configured: Identity | undefined
+  maxConnections: number
+  maxInFlight: number
+}
+
+export type Listener = {
+  server: Server
+  /** stops accepting, lets calls finish, ends streams */
+  drain: () => Promise<void>
+}
+
+/** Milliseconds between comments on a silent stream, so that nothing on the way takes it for dead. */
+const HEARTBEAT = 15_000
+/** Milliseconds a first message is waited for before an answer becomes a stream. */
+const PATIENCE = 1_000
+
+/** MCP over HTTP/1.1: one path, three methods. What is no MCP message is refused here, by the same table. */
+export function createListener(
+  context: Context,
+  settings: ListenerSettings,
+  observe: (method: string, status: number, seconds: number) => void,
+): Listener {
+  const handle = createHandler(context)
+  const proxies = blockList(settings.trustedProxies)
+  const streams = new Set<() => void>()
+  let inFlight = 0
+  let draining = false
+
+  const serve = async (request: IncomingMessage, response: ServerResponse) => {
+    const began = performance.now()
+    const gone = new AbortController()
+    response.once('close', () => {
+      if (!response.writableFinished) gone.abort()
+      observe(methodLabel(request.method), response.statusCode, (performance.now() - began) / 1000)
+    })
+    inFlight++
+    try {
+      const reading = await read(request, gone.signal)
+      const answer = reading.ok
+        ? await handle(reading.arrival)
+        : await refuse(context, exchangeOf(context, reading.arrival), reading.reason, { id: null })
+      await write(response, answer, gone.signal, request.complete)
+    } catch {
+      // Not expected; whatever it was, nothing was let through by it.
+      const arrival = emptyArrival(gone.signal)
+      await write(
+        response,
+        await refuse(context, exchangeOf(context, arrival), 'internal', { id: null }),
+        gone.signal,
+        false,
+      )
+    } finally {
+      inFlight--
+    }
+  }
+
+  type Reading = { ok: true; arrival: Arrival } | { ok: false; reason: RefusalReason; arrival: Arrival }
+  const read = async (request: IncomingMessage, signal: AbortSignal): Promise<Reading> => {
+    const parsed = readHead(request.rawHeaders)
+    if (!parsed.ok) return { ok: false, reason: parsed.reason, arrival: emptyArrival(signal) }
+    const { head } = parsed
+    const arrival = arrivalOf(request, head, signal)
+    const no = (reason: RefusalReason): Reading => ({ ok: false, reason, arrival })
+    if (draining) return no('shutting_down')
+    if (inFlight > settings.maxInFlight) return no('too_many')
+    const fault = checkHead(request, head)
+    if (fault) return no(fault)
+    const body = await readBody(request, settings.bodyLimit)
+    if (!body.ok) return no(body.reason)
+    if (arrival.verb !== 'POST' && body.body.length > 0) return no('bad_http')
+    return { ok: true, arrival: { ...arrival, body: body.body } }
+  }
+
+  const checkHead = (request: IncomingMessage, head: Head): RefusalReason | undefined => {
+    if (request.httpVersion !== '1.1') return 'bad_http'
+    if (request.url !== settings.endpoint) return 'bad_path'
+    if (!['POST', 'GET', 'DELETE'].includes(request.method ?? '')) return 'bad_verb'
+    const host = head.host?.replace(/:\d+$/, '').toLowerCase()
+    if (settings.allowedHosts && !settings.allowedHosts.includes(host ?? '')) return 'bad_host'
+    if (head.origin !== undefined && !settings.allowedOrigins.includes(head.origin)) return 'bad_origin'
+    if (
+      head.transferEncoding !== undefined &&
+      (head.transferEncoding !== 'chunked' || head.contentLength !== undefined)
+    )
+      return 'bad_http'
+    if (head.contentEncoding !== undefined && head.contentEncoding !== 'identity') return 'bad_content_type'
+    if (request.method === 'POST' && !isJsonType(head.contentType)) return 'bad_content_type'
+    if (Number(head.contentLength ?? 0) > settings.bodyLimit) return 'too_large'
+    return undefined
+  }
+
+  const arrivalOf = (request: IncomingMessage, head: Head, signal: AbortSignal): Arrival => {
+    const ip = forwardedAddress(request.socket.remoteAddress, head.forwardedFor, proxies)
+    const who = settings.configured
+      ? { identity: settings.configured }
+      : head.assertion === undefined
+        ? undefined
+        : { assertion: head.assertion }
+    return {
+      verb: request.method as Arrival['verb'],
+      body: Buffer.alloc(0),
+      headers: head.mcp,
+      who,
+      authorization: head.authorization,
+      http: {
+        ...(head.requestId !== undefined && { request_id: head.requestId }),
+        ...(ip !== undefined && { source_ip: ip }),
+      },
+      trace: head.trace,
+      signal,
+    }
+  }
+
+  /** A response that came at once is one message; anything else is a stream. */
+  const writeStream = async (
+    response: ServerResponse,
+    answer: Extract<Answer, { kind: 'stream' }>,
+    signal: AbortSignal,
+  ) => {
+    const items = answer.items[Symbol.asyncIterator]()
+    const stop = () => void items.return?.()
+    const first = items.next()
+    const early = await Promise.race([first, later(PATIENCE)])
+    if (early && !early.done && early.value.final) {
+      stop()
+      return writeMessage(
+        response,
+        { kind: 'message', status: 200, text: early.value.text, decision_id: answer.decision_id },
+        true,
+      )
+    }
+    response.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-store',
+      'x-accel-buffering': 'no',
+    })
+    response.flushHeaders()
+    const end = () => {
+      stop()
+      response.end()
+    }
+    streams.add(end)
+    const beat = setInterval(() => response.write(': keep-alive\n\n'), HEARTBEAT)
+    try {
+      for (let step = await first; !step.done; step = await items.next()) {
+        if (!response.write(writeFrame(step.value.text))) await drained(response, signal)
+        if (step.value.final || signal.aborted) break
+      }
+    } finally {
+      clearInterval(beat)
+      streams.delete(end)
+      stop()
+      response.end()
+    }
+  }
+
+  const write = async (response: ServerResponse, answer: Answer, signal: AbortSignal, bodyRead: boolean) => {
+    if (answer.kind === 'stream') return writeStream(response, answer, signal)
+    if (answer.kind === 'message') return writeMessage(response, answer, bodyRead)
+    response.writeHead(answer.status, { 'content-length': 0 })
+    response.end()
+  }
+
+  const server = createServer(
+    {
+      maxHeaderSize: 64 << 10,
+      headersTimeout: 10_000,
+      requestTimeout: 30_000,
+      connectionsCheckingInterval: 2_000,
+      keepAliveTimeout: 65_000,
+      insecureHTTPParser: false,
+    },
+    (request, response) => void serve(request, response),
+  )
+  server.maxConnections = settings.maxConnections
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    const parsed = readHead(request.rawHeaders)
+    if (parsed.ok && !checkHead(request, parsed.head)) response.writeContinue()
+    void serve(request, response)
+  })
+  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(417, { 'content-length': 0, connection: 'close' })
+    response.end()
+  })
+  const refuseSocket = async (socket: Duplex, reason: RefusalReason, status: string) => {
+    if (!socket.writable) return socket.destroy()
+    const exchange = exchangeOf(context, emptyArrival(AbortSignal.abort()))
+    const answer = await refuse(context, exchange, reason, { id: null })
+    const text = answer.kind === 'message' ? answer.text : ''
+    const length = Buffer.byteLength(text)
+    socket.end(
+      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\nconnection: close\r\n\r\n${text}`,
+    )
+  }
+  server.on('upgrade', (_request, socket) => void refuseSocket(socket, 'bad_http', '400 Bad Request'))
+  server.on('connect', (_request, socket) => void refuseSocket(socket, 'bad_verb', '405 Method Not Allowed'))
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
+      void refuseSocket(socket, 'body_timeout', '408 Request Timeout')
+    else if (error.code === 'ECONNRESET') socket.destroy()
+    else void refuseSocket(socket, 'bad_http', '400 Bad Request')
+  })
+
+  return {
+    server,
+    drain: () =>
+      new Promise((resolve) => {
+        draining = true
+        server.close(() => resolve())
+        for (const end of streams) end()
+        server.closeIdleConnections()
+      }),
+  }
+}
+
+function writeMessage(
+  response: ServerResponse,
+  answer: Extract<Answer, { kind: 'message' }>,
+  bodyRead: boolean,
+): void {
+  const headers: Record<string, string | number> = {
+    'content-type': 'application/json',
+    'cache-control': 'no-store',
+    'content-length': Buffer.byteLength(answer.text),
+  }
+  if (answer.session !== undefined) headers['mcp-session-id'] = answer.session
+  if (answer.retryAfter !== undefined) headers['retry-after'] = answer.retryAfter
+  if (answer.status === 405) headers.allow = 'POST, GET, DELETE'
+  // What is left of a body that was not read must not be taken for a next request.
+  if (!bodyRead) headers.connection = 'close'
+  response.writeHead(answer.status, headers)
+  response.end(answer.text)
+}
+
+/** The client's address as the proxy in front saw it: the last entry, and only from a proxy that is configured. */
+function forwardedAddress(
+  peer: string | undefined,
+  forwarded: string | undefined,
+  proxies: BlockList,
+): string | undefined {
+  const address = peer?.replace(/^::ffff:/, '')
+  if (address === undefined || !proxies.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) return undefined
+  const last = forwarded?.split(',').at(-1)?.trim()
+  return last !== undefined && /^[0-9A-Fa-f.:]{2,45}$/.test(last) ? last : undefined
+}
+
+function blockList(blocks: string[]): BlockList {
+  const list = new BlockList()
+  for (const block of blocks) {
+    const [address = '', bits] = block.split('/')
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
+    if (bits === undefined) list.addAddress(address, family)
+    else list.addSubnet(address, Number(bits), family)
+  }
+  return list
+}
+
+const emptyArrival = (signal: AbortSignal): Arrival => ({
+  verb: 'POST',
+  body: Buffer.alloc(0),
+  headers: {},
+  who: undefined,
+  authorization: undefined,
+  http: {},
+  trace: {},
+  signal,
+})
+
+const exchangeOf = ({ ports }: Context, arrival: Arrival): Exchange => ({
+  arrival,
+  decision_id: ports.newId(),
+  started: ports.now(),
+})
+
+/** Metric labels take no text of the client's. */
+const methodLabel = (method: string | undefined): string =>
+  ['POST', 'GET', 'DELETE'].includes(method ?? '') ? String(method).toLowerCase() : 'other'
+
+const later = (ms: number): Promise<undefined> =>
+  new Promise((resolve) => {
+    setTimeout(() => resolve(undefined), ms).unref()
+  })
+
+/** The client reads on, or is gone. */
+const drained = (response: ServerResponse, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    response.once('drain', resolve)
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })

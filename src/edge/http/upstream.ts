@@ -1,0 +1,162 @@
+import { errors, Pool } from 'undici'
+import type { RpcId } from '../../mcp/message.ts'
+import { createFrameReader } from '../../mcp/sse.ts'
+import { isPermit, type Permit } from '../../pdp/decision.ts'
+import { readUpstream } from '../../pep/filter.ts'
+import type { Call, Ports, Reply } from '../../pep/ports.ts'
+import { essence } from './hop-headers.ts'
+
+export type HttpUpstreamSettings = {
+  url: URL
+  /** sent with every request; the client's own is `call.authorization` */
+  authorization?: string
+  ca?: string
+  connections: number
+  /** milliseconds until the head of an answer */
+  timeout: number
+  /** bytes of one message */
+  messageLimit: number
+}
+
+export type Upstream = Pick<Ports, 'forward' | 'decline'> & { close: () => Promise<void> }
+
+const SESSION_ID = /^[!-~]{1,256}$/
+
+/** An MCP server over Streamable HTTP. Its address is what the configuration says; a call is never repeated. */
+export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
+  const { url } = settings
+  const pool = new Pool(url.origin, {
+    connections: settings.connections,
+    pipelining: 1,
+    headersTimeout: settings.timeout,
+    // A stream may be silent for as long as it lives; what bounds it is `stream_max_age` and the client.
+    bodyTimeout: 0,
+    ...(settings.ca !== undefined && { connect: { ca: settings.ca } }),
+  })
+  const path = url.pathname + url.search
+
+  const headersOf = (call: Pick<Call, 'session' | 'authorization'>): Record<string, string> => {
+    const headers: Record<string, string> = {
+      accept: 'application/json, text/event-stream',
+      'accept-encoding': 'identity',
+    }
+    if (call.session !== undefined) headers['mcp-session-id'] = call.session
+    const authorization = call.authorization ?? settings.authorization
+    if (authorization !== undefined) headers.authorization = authorization
+    return headers
+  }
+
+  return {
+    async forward(permit: Permit, call: Call): Promise<Reply> {
+      if (!isPermit(permit)) throw new TypeError('no permit')
+      const hasBody = call.kind === 'request' || call.kind === 'notification'
+      const headers = { ...headersOf(call), ...call.headers }
+      if (hasBody) headers['content-type'] = 'application/json'
+      if (call.kind === 'open') headers.accept = 'text/event-stream'
+      try {
+        const answer = await pool.request({
+          method: hasBody ? 'POST' : call.kind === 'open' ? 'GET' : 'DELETE',
+          path,
+          headers,
+          body: hasBody ? call.text : null,
+          signal: call.signal,
+        })
+        return await replyOf(call, answer, settings.messageLimit)
+      } catch (error) {
+        const late =
+          error instanceof errors.HeadersTimeoutError || error instanceof errors.ConnectTimeoutError
+        return { kind: 'failed', fault: late ? 'upstream_timeout' : 'upstream_failed' }
+      }
+    },
+    decline(call, id, method) {
+      const headers = {
+        ...headersOf(call),
+        'content-type': 'application/json',
+        'mcp-protocol-version': call.version,
+      }
+      const signal = AbortSignal.timeout(settings.timeout)
+      pool
+        .request({ method: 'POST', path, headers, body: declineText(id, method), signal })
+        .then((answer) => answer.body.dump())
+        .catch(() => undefined)
+    },
+    close: () => pool.destroy(),
+  }
+}
+
+/** What the upstream is told of its request to the client: for an elicitation the protocol has a word of its own. */
+export function declineText(id: RpcId, method: string): string {
+  if (method === 'elicitation/create')
+    return JSON.stringify({ jsonrpc: '2.0', id, result: { action: 'decline' } })
+  return JSON.stringify({ jsonrpc: '2.0', id, error: { code: -1, message: 'Refused by policy' } })
+}
+
+type HttpAnswer = Awaited<ReturnType<Pool['request']>>
+
+async function replyOf(call: Call, answer: HttpAnswer, limit: number): Promise<Reply> {
+  const { statusCode: status, headers, body } = answer
+  const one = (name: string): string | undefined => {
+    const value = headers[name]
+    return typeof value === 'string' ? value : undefined
+  }
+  const malformed = async (): Promise<Reply> => {
+    body.destroy()
+    return { kind: 'failed', fault: 'upstream_malformed' }
+  }
+  const encoding = one('content-encoding')
+  if (encoding !== undefined && encoding !== 'identity') return malformed()
+  const id = one('mcp-session-id')
+  if (headers['mcp-session-id'] !== undefined && (id === undefined || !SESSION_ID.test(id)))
+    return malformed()
+  const session = id === undefined ? {} : { session: id }
+  const type = essence(one('content-type'))
+
+  if (status >= 400) {
+    const text = await collect(body, limit)
+    const error = call.kind === 'request' && text ? readUpstream(text) : undefined
+    // An error of the protocol keeps its words; any other body stays here.
+    if (text && error?.kind === 'response' && error.error && error.id === call.id)
+      return { kind: 'message', status, body: text }
+    return { kind: 'status', status }
+  }
+  if (status < 200 || status >= 300) return malformed()
+  if (call.kind === 'open') {
+    return type === 'text/event-stream' ? { kind: 'stream', frames: framesOf(body, limit) } : malformed()
+  }
+  if (call.kind !== 'request' || status === 202 || status === 204) {
+    await body.dump()
+    return { kind: 'accepted', ...session }
+  }
+  if (type === 'text/event-stream') return { kind: 'stream', frames: framesOf(body, limit), ...session }
+  if (type !== 'application/json') return malformed()
+  const text = await collect(body, limit)
+  return text
+    ? { kind: 'message', status, body: text, ...session }
+    : { kind: 'failed', fault: 'upstream_malformed' }
+}
+
+/** The whole body, or undefined if it is larger than a message may be. */
+async function collect(body: HttpAnswer['body'], limit: number): Promise<Buffer | undefined> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const chunk of body) {
+    size += (chunk as Buffer).length
+    if (size > limit) return undefined
+    parts.push(chunk as Buffer)
+  }
+  return parts.length === 1 ? parts[0] : Buffer.concat(parts)
+}
+
+/** The data of each whole frame. Throws on text that is not UTF-8 and on a frame that is too large. */
+async function* framesOf(body: HttpAnswer['body'], limit: number): AsyncGenerator<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  const reader = createFrameReader(limit)
+  for await (const chunk of body) {
+    const read = reader.push(decoder.decode(chunk as Buffer, { stream: true }))
+    if (!read.ok) throw new Error(read.fault)
+    for (const frame of read.frames) {
+      // An event without data only moves the id on; one of another name is no message of the transport.
+      if (frame.data !== '' && frame.event === 'message') yield frame.data
+    }
+  }
+}

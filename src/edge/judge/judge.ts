@@ -1,0 +1,113 @@
+import { decisionEvent, type Origin } from '../../log/event.ts'
+import type { JsonObject } from '../../mcp/strict-json.ts'
+import { type Decision, policyError, readDecision } from '../../pdp/decision.ts'
+import { type Expected, type Identity, ownerOf, sameOwner } from '../../pdp/identity.ts'
+import { type Input, keyedDigest } from '../../pdp/input.ts'
+import { readVisible } from '../../pdp/visible.ts'
+import type { Judgement, Question } from '../../pep/ports.ts'
+import { type Keys, verifyAssertion } from './assertion.ts'
+import type { Evaluator } from './evaluator.ts'
+
+export const VISIBLE = 'mcp/main/visible'
+
+export type JudgeSettings = {
+  /** undefined where only configured identities are believed */
+  expected: Expected | undefined
+  origin: Origin
+  /** the entrypoint of decisions */
+  path: string
+  digestKey: Uint8Array
+  /** digests of policy and data, for events */
+  digests: JsonObject
+}
+export type JudgePorts = {
+  keys: () => Keys | undefined
+  evaluator: Evaluator
+  /** milliseconds since the epoch */
+  now: () => number
+  newId: () => string
+  /** told before an evaluation starts, with the identity verified */
+  evaluating: () => void
+}
+
+/** All that one message needs of this thread, in one call: verify, compare, evaluate, write the event. */
+export function createJudge(settings: JudgeSettings, ports: JudgePorts): (question: Question) => Judgement {
+  return (question) => {
+    const who = identify(settings, ports, question)
+    if ('kind' in who) return who
+    const { identity, jti } = who
+    if (question.owner && !sameOwner(question.owner, ownerOf(identity)))
+      return { kind: 'foreign_session', identity }
+    if (question.ask === 'identity') return { kind: 'identified', identity }
+
+    const input: Input = { ...question.draft, identity }
+    ports.evaluating()
+    const started = process.hrtime.bigint()
+    const answer = evaluate(ports.evaluator, question.ask === 'visible' ? VISIBLE : settings.path, input)
+    const eval_ns = Number(process.hrtime.bigint() - started)
+    if (question.ask === 'visible') {
+      const visible = readVisible(answer.answers, question.draft.items?.length ?? 0)
+      return visible
+        ? { kind: 'visible', visible: [...visible] }
+        : { kind: 'unavailable', fault: 'visible_undecided' }
+    }
+    const decision = readDecision(answer.answers)
+    const error =
+      answer.error ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
+    return decided(settings, ports, question, input, decision ?? policyError(), {
+      eval_ns,
+      ...(jti && { jti }),
+      ...(error && { error }),
+    })
+  }
+}
+
+/** A decision with its record. Also for a question whose evaluation had to be stopped from outside. */
+export function decided(
+  settings: JudgeSettings,
+  ports: Pick<JudgePorts, 'now' | 'newId'>,
+  question: Question,
+  input: Input,
+  decision: Decision,
+  more: { eval_ns: number; error?: string; jti?: string },
+): Judgement {
+  const { trace, rpc_id, draft } = question
+  const facts = {
+    decision_id: draft.decision_id,
+    event_id: ports.newId(),
+    time_ms: ports.now(),
+    ...trace,
+    ...(rpc_id !== undefined && { rpc_id }),
+  }
+  const digest = (text: string) => keyedDigest(settings.digestKey, text)
+  const line = decisionEvent(settings.origin, facts, settings.path, input, decision, {
+    ...more,
+    digest,
+    digests: settings.digests,
+  })
+  return { kind: 'decided', identity: input.identity, decision, line }
+}
+
+function identify(
+  settings: JudgeSettings,
+  ports: JudgePorts,
+  { who }: Question,
+): { identity: Identity; jti?: string } | Judgement {
+  if ('identity' in who) return { identity: who.identity }
+  const keys = ports.keys()
+  if (!keys || !settings.expected) return { kind: 'unavailable', fault: 'keys_unavailable' }
+  const result = verifyAssertion(who.assertion, keys, settings.expected, Math.floor(ports.now() / 1000))
+  return result.ok ? result : { kind: 'unidentified', fault: result.fault }
+}
+
+function evaluate(
+  evaluator: Evaluator,
+  entrypoint: string,
+  input: Input,
+): { answers?: unknown; error?: string } {
+  try {
+    return { answers: evaluator.evaluate(entrypoint, input) }
+  } catch (thrown) {
+    return { error: thrown instanceof Error ? thrown.message : 'the evaluation failed' }
+  }
+}

@@ -1,0 +1,74 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import type { Question } from '../../pep/ports.ts'
+import { newId } from '../id.ts'
+import { type Keys, readJwks } from './assertion.ts'
+import { createEvaluator } from './evaluator.ts'
+import { createJudge, type JudgeSettings, VISIBLE } from './judge.ts'
+
+/** What a judging thread is started with. */
+export type WorkerData = {
+  module: WebAssembly.Module
+  /** `data`, as JSON */
+  data: string
+  settings: JudgeSettings
+  jwks: string | undefined
+  progress: SharedArrayBuffer
+}
+/** Where the thread is, written for the watch in the main thread: see `pool.ts`. */
+export const PROGRESS = { slots: 3, seq: 0, started: 1, phase: 2 } as const
+export const PHASE = { idle: 0n, verifying: 1n, evaluating: 2n } as const
+
+export type ToWorker = { jobs: [seq: number, question: string][] } | { jwks: string }
+export type FromWorker =
+  | { ready: true }
+  | { answers: [seq: number, judgement: string, line: string | undefined][] }
+
+const port = parentPort
+if (port) run(workerData as WorkerData)
+
+function run(given: WorkerData): void {
+  const progress = new BigInt64Array(given.progress)
+  const mark = (phase: bigint) => {
+    Atomics.store(progress, PROGRESS.started, process.hrtime.bigint())
+    Atomics.store(progress, PROGRESS.phase, phase)
+  }
+  const evaluator = createEvaluator(given.module, JSON.parse(given.data))
+  let keys: Keys | undefined = given.jwks === undefined ? undefined : readJwks(given.jwks)
+  const judge = createJudge(given.settings, {
+    keys: () => keys,
+    evaluator,
+    now: Date.now,
+    newId,
+    evaluating: () => mark(PHASE.evaluating),
+  })
+  // The first evaluations compile the code and take many times as long.
+  for (const entrypoint of [given.settings.path, VISIBLE]) {
+    for (let i = 0; i < 20; i++) {
+      try {
+        evaluator.evaluate(entrypoint, { identity: { groups: [] }, items: [] })
+      } catch {
+        // A policy that cannot answer this still answers real questions with what it has.
+      }
+    }
+  }
+
+  port?.on('message', (message: ToWorker) => {
+    if ('jwks' in message) {
+      keys = readJwks(message.jwks)
+      return
+    }
+    const answers: Extract<FromWorker, { answers: unknown }>['answers'] = []
+    for (const [seq, text] of message.jobs) {
+      Atomics.store(progress, PROGRESS.seq, BigInt(seq))
+      mark(PHASE.verifying)
+      const judged = judge(JSON.parse(text) as Question)
+      if (judged.kind === 'decided') {
+        const { line, ...rest } = judged
+        answers.push([seq, JSON.stringify(rest), line])
+      } else answers.push([seq, JSON.stringify(judged), undefined])
+    }
+    Atomics.store(progress, PROGRESS.phase, PHASE.idle)
+    port?.postMessage({ answers } satisfies FromWorker)
+  })
+  port?.postMessage({ ready: true } satisfies FromWorker)
+}

@@ -1,0 +1,68 @@
+import type { Json, JsonObject } from '../mcp/strict-json.ts'
+
+/** What a record may not hold, whatever the policy says: values that look like credentials, and very long ones. */
+export type Masked = { value: JsonObject; masked: string[]; truncated: string[] }
+
+const MASK = '***'
+/** UTF-16 units of a string that are kept whole, and of a longer one's head. */
+const LONGEST = 4096
+const HEAD = 256
+const DEEPEST = 20
+const WIDEST = 200
+/** UTF-16 units of all strings of one value together. */
+const BUDGET = 24_576
+
+/** `token`, `apiKey`, `user_password` …; not `max_tokens` or `author`. Matched on the key as lower snake case. */
+const SECRET_KEY =
+  /(?:^|_)(?:pass(?:word|wd|phrase)?|secrets?|token|api_?key|access_?key|private_?key|authorization|credentials?|cookie|session_?id|assertion|jwt|bearer)$/
+/** GitHub, AWS, Slack, JWT, OpenAI-like, Google, PEM, bearer headers, userinfo in URLs. Linear patterns only. */
+const SECRET_VALUE =
+  /gh[opsur]_[A-Za-z0-9]{20}|github_pat_[A-Za-z0-9_]{20}|\bAKIA[A-Z0-9]{12}|\bxox[abeoprs]-[A-Za-z0-9-]{8}|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.|\bsk-[A-Za-z0-9_-]{16}|\bAIza[A-Za-z0-9_-]{20}|-----BEGIN [A-Z ]*PRIVATE KEY|\b[Bb]earer [A-Za-z0-9._~+/-]{8}|:\/\/[^\s/:@]{1,256}:[^\s/@]{1,256}@/
+
+/**
+ * A copy without secrets and within bounds, with JSON pointers of what was masked or cut.
+ * @param digest stands for a cut value, so that two records can be compared
+ */
+export function scrub(value: JsonObject, at: string, digest: (text: string) => string): Masked {
+  const masked: string[] = []
+  const truncated: string[] = []
+  let budget = BUDGET
+  const cut = (text: string, pointer: string): Json => {
+    truncated.push(pointer)
+    const head = SECRET_VALUE.test(text.slice(0, HEAD * 2)) ? MASK : text.slice(0, HEAD).toWellFormed()
+    return { _truncated: true, bytes: Buffer.byteLength(text), hmac: digest(text), head }
+  }
+  const walk = (node: Json, pointer: string, depth: number): Json => {
+    if (typeof node === 'string') {
+      if (node.length > LONGEST || node.length > budget) return cut(node, pointer)
+      budget -= node.length
+      if (!SECRET_VALUE.test(node)) return node
+      masked.push(pointer)
+      return MASK
+    }
+    if (node === null || typeof node !== 'object') return node
+    const entries = Array.isArray(node)
+      ? node.map((item, i) => [String(i), item] as const)
+      : Object.entries(node)
+    if (depth > DEEPEST || entries.length > WIDEST) return cut(JSON.stringify(node), pointer)
+    const out: JsonObject = {}
+    for (const [key, inner] of entries) {
+      const below = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
+      if (!Array.isArray(node) && isSecretKey(key) && inner !== null && typeof inner !== 'boolean') {
+        masked.push(below)
+        out[key] = MASK
+      } else out[key] = walk(inner, below, depth + 1)
+    }
+    return Array.isArray(node) ? Object.values(out) : out
+  }
+  return { value: walk(value, at, 0) as JsonObject, masked, truncated }
+}
+
+const isSecretKey = (key: string): boolean =>
+  key.length <= 256 &&
+  SECRET_KEY.test(
+    key
+      .replace(/([a-z0-9])([A-Z])/g, '$1_$2')
+      .replaceAll('-', '_')
+      .toLowerCase(),
+  )

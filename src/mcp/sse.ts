@@ -1,0 +1,62 @@
+/** Server-sent events, read by the WHATWG rules (HTML, 9.2 "Server-sent events") in every chunking, and written anew. */
+
+export type Frame = { event: string; data: string }
+
+/** Frames out of text chunks. `push` returns the frames that ended in this chunk, or a fault that ends the stream. */
+export function createFrameReader(limit: number) {
+  let rest = ''
+  let event = ''
+  let data: string[] = []
+  let size = 0
+  let first = true
+  let skipLf = false
+
+  const line = (text: string, out: Frame[]) => {
+    if (text === '') {
+      if (data.length > 0) out.push({ event: event || 'message', data: data.join('\n') })
+      event = ''
+      data = []
+      size = 0
+      return
+    }
+    const colon = text.indexOf(':')
+    const field = colon < 0 ? text : text.slice(0, colon)
+    const value = colon < 0 ? '' : text.slice(colon + (text[colon + 1] === ' ' ? 2 : 1))
+    // `id` and `retry` are not taken over: resumption is refused, so a client must not learn an id to resume from.
+    if (field === 'data') data.push(value)
+    else if (field === 'event') event = value
+  }
+
+  return {
+    push(chunk: string): { ok: true; frames: Frame[] } | { ok: false; fault: 'frame_too_large' } {
+      const frames: Frame[] = []
+      let text = rest + chunk
+      if (first && text.length > 0) {
+        first = false
+        if (text.charCodeAt(0) === 0xfeff) text = text.slice(1)
+      }
+      let start = 0
+      for (let i = rest.length; i < text.length; i++) {
+        const c = text.charCodeAt(i)
+        if (c === 0x0a && skipLf && i === start) {
+          skipLf = false
+          start = i + 1
+          continue
+        }
+        skipLf = false
+        if (c !== 0x0a && c !== 0x0d) continue
+        size += i - start
+        if (size > limit) return { ok: false, fault: 'frame_too_large' }
+        line(text.slice(start, i), frames)
+        start = i + 1
+        skipLf = c === 0x0d
+      }
+      rest = text.slice(start)
+      if (size + rest.length > limit) return { ok: false, fault: 'frame_too_large' }
+      return { ok: true, frames }
+    },
+  }
+}
+
+/** One message as one frame. `text` is JSON as JSON.stringify writes it, so it holds no line break. */
+export const writeFrame = (text: string): string => `event: message\ndata: ${text}\n\n`

@@ -1,0 +1,245 @@
+import { type Outcome, outcomeEvent, rejectEvent } from '../log/event.ts'
+import { errorText } from '../mcp/error.ts'
+import { type Request, type Response, writeMessage } from '../mcp/message.ts'
+import { passesToClient } from '../mcp/methods.ts'
+import { policyError } from '../pdp/decision.ts'
+import { type Identity, ownerKey, ownerOf } from '../pdp/identity.ts'
+import { denialMessage } from './denial.ts'
+import { readUpstream, type Screened, screen } from './filter.ts'
+import { type Context, type Exchange, refuse, revisionOf } from './handle.ts'
+import type { Answer, Call, Reply, StreamItem } from './ports.ts'
+import type { Read } from './read.ts'
+import { REFUSALS, type RefusalReason } from './refusal.ts'
+
+/** An exchange whose message was let through. */
+export type Passed = { exchange: Exchange; read: Read; call: Call; identity: Identity }
+
+/** What came back, filtered, and the record of how it ended. */
+export async function deliver(context: Context, passed: Passed, reply: Reply): Promise<Answer> {
+  const { decision_id } = passed.exchange
+  const { message } = passed.read
+  switch (reply.kind) {
+    case 'failed':
+      return fail(context, passed, reply.fault)
+    case 'status':
+      return passStatus(context, passed, reply.status)
+    case 'accepted':
+      // A request that is only accepted would leave its client waiting for ever.
+      if (message?.kind === 'request') return fail(context, passed, 'upstream_malformed')
+      finish(context, passed, { end: 'complete', status: 202 })
+      return { kind: 'accepted', status: message ? 202 : 200, decision_id }
+    case 'message': {
+      const response = message?.kind === 'request' ? readUpstream(reply.body) : undefined
+      if (message?.kind !== 'request' || response?.kind !== 'response')
+        return fail(context, passed, 'upstream_malformed')
+      const screened = await screenFor(context, passed, message, response)
+      finish(context, passed, { ...outcomeOf(screened), status: reply.status, bytes: reply.body.length })
+      const { text, version } = textOf(context, passed, message, screened)
+      return {
+        kind: 'message',
+        status: reply.status,
+        text,
+        decision_id,
+        ...sealed(context, passed, version, reply.session),
+      }
+    }
+    case 'stream':
+      return deliverStream(context, passed, streamOf(context, passed, reply.frames), reply.session)
+  }
+}
+
+/** The session id travels in a header and needs the version that the result names, so a handshake is one message. */
+async function deliverStream(
+  context: Context,
+  passed: Passed,
+  items: AsyncGenerator<VersionedItem>,
+  session: string | undefined,
+): Promise<Answer> {
+  const { decision_id } = passed.exchange
+  if (passed.call.method !== 'initialize') return { kind: 'stream', items, decision_id }
+  let last: VersionedItem | undefined
+  for await (const item of items) last = item
+  if (!last) return refuse(context, passed.exchange, 'upstream_failed', passed.read)
+  return {
+    kind: 'message',
+    status: 200,
+    text: last.text,
+    decision_id,
+    ...sealed(context, passed, last.version, session),
+  }
+}
+
+type VersionedItem = StreamItem & { version?: string | undefined }
+
+/** Messages for the client out of those of the upstream: until the response, the end, or the stream's age. */
+async function* streamOf(
+  context: Context,
+  passed: Passed,
+  frames: AsyncIterable<string>,
+): AsyncGenerator<VersionedItem> {
+  const { arrival } = passed.exchange
+  const request = passed.read.message?.kind === 'request' ? passed.read.message : undefined
+  const outcome = { frames: 0, dropped: 0, bytes: 0, status: 200 }
+  let ending: Partial<Outcome> & { end: Outcome['end'] } = { end: 'client_gone' }
+  try {
+    for await (const data of frames) {
+      outcome.frames++
+      outcome.bytes += Buffer.byteLength(data)
+      const message = readUpstream(data)
+      if (message?.kind === 'notification' && passesToClient(message.method)) {
+        yield { text: writeMessage(message), final: false }
+      } else if (message?.kind === 'response' && request) {
+        const screened = await screenFor(context, passed, request, message)
+        ending = outcomeOf(screened)
+        yield { ...textOf(context, passed, request, screened), final: true }
+        return
+      } else {
+        outcome.dropped++
+        context.ports.count('dropped')
+        if (message?.kind === 'request') await decline(context, passed, message)
+      }
+    }
+    ending = request ? { end: 'upstream_failed' } : { end: 'complete' }
+  } catch {
+    ending = { end: 'upstream_failed' }
+  } finally {
+    if (arrival.signal.aborted) ending = { ...ending, end: 'client_gone' }
+    else if (passed.call.signal.aborted) ending = { end: 'cut' }
+    finish(context, passed, { ...outcome, ...ending })
+  }
+  // The client waits for this id; a stream that only ends would have it wait on.
+  if (request) yield { text: failureText(passed, 'upstream_failed'), final: true }
+}
+
+function screenFor(
+  context: Context,
+  passed: Passed,
+  request: Request,
+  response: Response,
+): Promise<Screened> {
+  const { exchange, read, identity } = passed
+  return screen(response, {
+    request,
+    era: read.era,
+    owner: ownerKey(ownerOf(identity)),
+    tools: context.tools,
+    visible: (items) =>
+      context.ports.judge({
+        ask: 'visible',
+        who: { identity },
+        draft: { ...read.draft, items },
+        trace: exchange.arrival.trace,
+      }),
+  })
+}
+
+/** A request of the upstream to the client: none is delivered yet. The upstream is told, and it is on record. */
+async function decline(context: Context, passed: Passed, request: Request): Promise<void> {
+  const { ports } = context
+  const { arrival } = passed.exchange
+  const facts = {
+    decision_id: ports.newId(),
+    event_id: ports.newId(),
+    time_ms: ports.now(),
+    ...arrival.trace,
+  }
+  const cause = { code: 'server_request_unsupported', status: 0 }
+  await ports.record(
+    rejectEvent(context.origin(), facts, cause, arrival.http, passed.identity.subject),
+    'best_effort',
+  )
+  ports.decline(passed.call, request.id, request.method)
+}
+
+/** What the client is told in place of a response that it may not have or that is none. */
+function textOf(
+  context: Context,
+  passed: Passed,
+  request: Request,
+  screened: Screened,
+): { text: string; version?: string | undefined } {
+  if (screened.ok) return { text: screened.text, version: screened.version }
+  if (screened.fault !== 'unsupported_result') return { text: failureText(passed, screened.fault) }
+  const { server, help } = context.settings
+  const decision = { ...policyError(), reasons: [UNSUPPORTED_RESULT] }
+  const denial = {
+    server,
+    decision_id: passed.exchange.decision_id,
+    revision: revisionOf(context.origin()),
+    sent: true,
+    ...(help !== undefined && { help }),
+  }
+  return { text: denialMessage(request.method, request.id, passed.read.era, decision, denial) }
+}
+
+const UNSUPPORTED_RESULT = {
+  code: 'server_request_unsupported',
+  title: 'The server asked for input from the client, which the sidecar does not pass on',
+}
+
+function outcomeOf(screened: Screened): Partial<Outcome> & { end: Outcome['end'] } {
+  if (!screened.ok) return { end: 'not_delivered', cause: { code: screened.fault } }
+  const { listed, hidden, tool_error, rpc_error } = screened
+  return {
+    end: 'complete',
+    ...(listed !== undefined && { listed }),
+    ...(hidden !== undefined && { hidden }),
+    ...(tool_error !== undefined && { tool_error }),
+    ...(rpc_error !== undefined && { rpc_error }),
+  }
+}
+
+/** The upstream gave no answer to pass on. */
+function fail(context: Context, passed: Passed, reason: RefusalReason): Answer {
+  const { decision_id } = passed.exchange
+  const end = passed.exchange.arrival.signal.aborted ? 'client_gone' : 'upstream_failed'
+  const { status } = REFUSALS[reason]
+  finish(context, passed, { end, status, cause: { code: reason } })
+  return { kind: 'message', status, text: failureText(passed, reason), decision_id }
+}
+
+/** Statuses that mean something to an MCP client; any other is a failure of the upstream. */
+const PASSED_STATUSES = new Set([400, 404, 405])
+
+function passStatus(context: Context, passed: Passed, status: number): Answer {
+  // Pomerium takes a 401 of the upstream as its cue to fetch the upstream's token: only where it brings that token.
+  const passes = PASSED_STATUSES.has(status) || (status === 401 && context.settings.forwardsAuthorization)
+  if (!passes) return fail(context, passed, 'upstream_failed')
+  const { decision_id } = passed.exchange
+  finish(context, passed, { end: 'upstream_failed', status })
+  return { kind: 'message', status, text: failureText(passed, 'upstream_failed'), decision_id }
+}
+
+function failureText(passed: Passed, reason: RefusalReason): string {
+  const { code, text } = REFUSALS[reason]
+  return errorText(passed.read.id, code, text, { decision_id: passed.exchange.decision_id, reason })
+}
+
+/** The session as the client will hold it, where this was the handshake and the upstream has sessions. */
+function sealed(
+  context: Context,
+  passed: Passed,
+  version: string | undefined,
+  upstream: string | undefined,
+): { session?: string } {
+  if (version === undefined || upstream === undefined) return {}
+  const { client } = passed.read.draft
+  const session = { upstream, owner: ownerOf(passed.identity), version, issued: context.ports.now() }
+  return { session: context.sealer.seal(client ? { ...session, client } : session) }
+}
+
+function finish(context: Context, passed: Passed, outcome: Partial<Outcome> & { end: Outcome['end'] }): void {
+  const { ports } = context
+  const { arrival, decision_id, started } = passed.exchange
+  const now = ports.now()
+  const failed = outcome.end === 'upstream_failed' || outcome.end === 'not_delivered'
+  if (failed) ports.count('failed')
+  const facts = { decision_id, event_id: ports.newId(), time_ms: now, ...arrival.trace }
+  const whole = {
+    disposition: failed ? 'failed' : 'allowed',
+    method: passed.call.method,
+    duration_ms: now - started,
+    ...outcome,
+  } as const
+  void ports.record(outcomeEvent(context.origin(), facts, whole), 'best_effort')
+}

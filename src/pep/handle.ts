@@ -1,0 +1,164 @@
+import type { OpenLine, Origin } from '../log/event.ts'
+import { rejectEvent } from '../log/event.ts'
+import { DENIED, errorText } from '../mcp/error.ts'
+import type { Era } from '../mcp/headers.ts'
+import type { RpcId } from '../mcp/message.ts'
+import type { JsonLimits, JsonObject } from '../mcp/strict-json.ts'
+import { type Decision, permitDecided, permitProtocol } from '../pdp/decision.ts'
+import { deliver } from './deliver.ts'
+import { denialMessage, denialText } from './denial.ts'
+import type { KnownTools } from './facts.ts'
+import type { Answer, Arrival, Judgement, Ports } from './ports.ts'
+import { callOf, type Read, readPost, readStream } from './read.ts'
+import { REFUSALS, type RefusalReason } from './refusal.ts'
+import type { Sealer } from './session.ts'
+
+export type Settings = {
+  server: string
+  /** where a person may ask, from `plugins.mcp.help` */
+  help?: string
+  limits: JsonLimits
+  /** whether the Authorization that came with a verified assertion goes on to the upstream */
+  forwardsAuthorization: boolean
+  /** the eras that the upstream can be asked in */
+  eras: readonly Era[]
+  /** milliseconds that one stream may live under the assertion that opened it */
+  streamMaxAge: number
+  /** for digests of what must not be seen */
+  digestKey: Uint8Array
+}
+
+export type Context = {
+  ports: Ports
+  settings: Settings
+  sealer: Sealer
+  tools: KnownTools
+  origin: () => Origin
+}
+
+/** One arrival and what is known of it from its first moment on. */
+export type Exchange = { arrival: Arrival; decision_id: string; started: number }
+
+/**
+ * The way of one message, whatever carried it: read, judge, record, enforce, deliver. Whatever goes wrong on it is a
+ * refusal; nothing reaches the upstream but through the one call of `forward`, which takes a permit.
+ */
+export function createHandler(context: Context): (arrival: Arrival) => Promise<Answer> {
+  const { ports } = context
+  return async function handle(arrival) {
+    const exchange = { arrival, decision_id: ports.newId(), started: ports.now() }
+
+    const reading = arrival.verb === 'POST' ? readPost(context, exchange) : readStream(context, exchange)
+    if (!reading.ok) return refuse(context, exchange, reading.reason, reading)
+    const { read } = reading
+    if (!arrival.who) return refuse(context, exchange, 'assertion_missing', read)
+
+    const judged = await ports.judge({
+      ask: read.method?.treatment === 'protocol' ? 'identity' : 'decision',
+      who: arrival.who,
+      ...(read.session && { owner: read.session.owner }),
+      draft: read.draft,
+      trace: arrival.trace,
+      ...(read.id !== null && { rpc_id: read.id }),
+    })
+    if (judged.kind !== 'identified' && judged.kind !== 'decided') {
+      return refuse(context, exchange, troubleOf(judged), read)
+    }
+
+    if (judged.kind === 'decided') {
+      if (!judged.decision.allow) return deny(context, exchange, read, judged)
+      const durability = judged.decision.audit ?? 'required'
+      const durable = await ports.record(judged.line, durability)
+      if (!durable && durability === 'required') return refuse(context, exchange, 'record_refused', read)
+    }
+    const permit =
+      judged.kind === 'decided'
+        ? permitDecided(judged.decision, exchange.decision_id)
+        : permitProtocol(read.draft.method, exchange.decision_id)
+    if (!permit) return refuse(context, exchange, 'internal', read)
+    ports.count(judged.kind === 'decided' ? 'allowed' : 'protocol')
+
+    const call = callOf(context, arrival, read)
+    const reply = await ports.forward(permit, call)
+    return deliver(context, { exchange, read, call, identity: judged.identity }, reply)
+  }
+}
+
+/** The refusal of a decision, in the form that the method has for it. */
+async function deny(
+  context: Context,
+  exchange: Exchange,
+  read: Read,
+  judged: { decision: Decision; line: OpenLine },
+): Promise<Answer> {
+  const { decision_id } = exchange
+  context.ports.count('denied')
+  // A denial has no effect that would have to wait for its record.
+  await context.ports.record(judged.line, 'best_effort')
+  const { server, help } = context.settings
+  const denial = {
+    server,
+    decision_id,
+    revision: revisionOf(context.origin()),
+    ...(help !== undefined && { help }),
+  }
+  const { message } = read
+  if (message?.kind === 'notification') return { kind: 'accepted', status: 202, decision_id }
+  if (message?.kind === 'request' && message.method !== 'server/discover') {
+    const text = denialMessage(message.method, message.id, read.era, judged.decision, denial)
+    return { kind: 'message', status: 200, text, decision_id }
+  }
+  // A JSON-RPC error would make a client that discovers fall back to an older revision.
+  const data = { decision_id, reasons: judged.decision.reasons }
+  const text = errorText(read.id, DENIED, denialText(judged.decision, denial), data)
+  return { kind: 'message', status: 403, text, decision_id }
+}
+
+/**
+ * The answer to what never became a question, recorded without its content. Also used by a listener for what is no
+ * request at all.
+ */
+export async function refuse(
+  context: Context,
+  exchange: Exchange,
+  reason: RefusalReason,
+  about: { id: RpcId | null; era?: Era; data?: JsonObject },
+): Promise<Answer> {
+  const { ports } = context
+  const { decision_id, arrival } = exchange
+  const refusal: { status: number; code: number; text: string; retryAfter?: number } = REFUSALS[reason]
+  // In the legacy era a 404 means that the session is gone (2025-11-25, "Session Management").
+  const status = reason === 'unknown_method' && about.era === 'legacy' ? 200 : refusal.status
+  ports.count('rejected')
+  const facts = {
+    decision_id,
+    event_id: ports.newId(),
+    time_ms: ports.now(),
+    ...arrival.trace,
+    rpc_id: about.id,
+  }
+  await ports.record(
+    rejectEvent(context.origin(), facts, { code: reason, status }, arrival.http),
+    'best_effort',
+  )
+  const text = errorText(about.id, refusal.code, refusal.text, { ...about.data, decision_id, reason })
+  const retry = refusal.retryAfter === undefined ? {} : { retryAfter: refusal.retryAfter }
+  return { kind: 'message', status, text, decision_id, ...retry }
+}
+
+function troubleOf(judged: Exclude<Judgement, { kind: 'identified' | 'decided' }>): RefusalReason {
+  switch (judged.kind) {
+    case 'unidentified':
+    case 'unavailable':
+      return judged.fault
+    case 'foreign_session':
+      return 'unknown_session'
+    case 'visible':
+      return 'internal'
+  }
+}
+
+export const revisionOf = (origin: Origin): string =>
+  Object.values(origin.bundles)
+    .map((bundle) => bundle.revision ?? 'unversioned')
+    .join(', ')

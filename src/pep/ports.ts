@@ -1,0 +1,105 @@
+import type { OpenLine } from '../log/event.ts'
+import type { Era, McpHeaders } from '../mcp/headers.ts'
+import type { RpcId } from '../mcp/message.ts'
+import type { JsonObject } from '../mcp/strict-json.ts'
+import type { Decision, Permit } from '../pdp/decision.ts'
+import type { Identity, IdentityFault, Owner } from '../pdp/identity.ts'
+import type { Draft } from '../pdp/input.ts'
+
+/** The world as the flow of a message sees it: plain functions, given by `main.ts` or by a test. */
+export type Ports = {
+  judge: (question: Question) => Promise<Judgement>
+  forward: (permit: Permit, call: Call) => Promise<Reply>
+  /** Refuses a request of the upstream towards it; nothing of the client's goes with it. */
+  decline: (call: Pick<Call, 'session' | 'version' | 'authorization'>, id: RpcId, method: string) => void
+  /** True once the line is durable. A `required` line that is not must have no effect. */
+  record: (line: OpenLine, durability: 'required' | 'best_effort') => Promise<boolean>
+  count: (name: 'denied' | 'allowed' | 'rejected' | 'failed' | 'protocol' | 'dropped') => void
+  /** milliseconds since the epoch */
+  now: () => number
+  /** UUIDv7 */
+  newId: () => string
+}
+
+export type Trace = { trace_id?: string; span_id?: string }
+
+/**
+ * One hop to the judge: verify the assertion, compare it with the owner of the session, add the identity to the
+ * draft, evaluate, write the event.
+ */
+export type Question = {
+  ask: 'identity' | 'decision' | 'visible'
+  /** to be verified, or an identity that a verification of this exchange gave */
+  who: { assertion: string } | { identity: Identity }
+  /** of the session that the request names */
+  owner?: Owner
+  draft: Draft
+  trace: Trace
+  rpc_id?: RpcId
+}
+
+export type Judgement =
+  | { kind: 'identified'; identity: Identity }
+  | { kind: 'decided'; identity: Identity; decision: Decision; line: OpenLine }
+  | { kind: 'visible'; visible: [number, true | { inputSchema: JsonObject }][] }
+  | { kind: 'unidentified'; fault: IdentityFault }
+  | { kind: 'foreign_session'; identity: Identity }
+  | {
+      kind: 'unavailable'
+      fault: 'no_bundle' | 'queue_full' | 'suspended' | 'keys_unavailable' | 'visible_undecided'
+    }
+
+/** What is sent to the upstream: a message, the opening of its stream, or the end of a session. */
+export type Call = {
+  kind: 'request' | 'notification' | 'open' | 'end'
+  /** of a request */
+  id?: RpcId
+  method: string
+  era: Era
+  version: string
+  /** the message, serialised from the object that was judged */
+  text: string
+  headers: Record<string, string>
+  /** the upstream's own session id */
+  session?: string
+  /** the one upstream credential that came with a verified assertion */
+  authorization?: string
+  signal: AbortSignal
+}
+
+export type Reply =
+  | { kind: 'message'; status: number; body: Uint8Array; session?: string }
+  | { kind: 'stream'; frames: AsyncIterable<string>; session?: string }
+  | { kind: 'accepted'; session?: string }
+  | { kind: 'status'; status: number }
+  | { kind: 'failed'; fault: 'upstream_failed' | 'upstream_timeout' | 'upstream_malformed' | 'upstream_busy' }
+
+/** One request as it arrived, whatever carried it. */
+export type Arrival = {
+  verb: 'POST' | 'GET' | 'DELETE'
+  body: Uint8Array
+  headers: McpHeaders
+  /** an assertion to be verified, or the identity that this listener is configured to give; undefined: neither came */
+  who: Question['who'] | undefined
+  authorization: string | undefined
+  http: { request_id?: string; source_ip?: string }
+  trace: Trace
+  /** fires when the client has gone */
+  signal: AbortSignal
+}
+
+/** What is answered, before it is written in the form of a transport. */
+export type Answer =
+  | {
+      kind: 'message'
+      status: number
+      text: string
+      session?: string
+      retryAfter?: number
+      decision_id: string
+    }
+  | { kind: 'stream'; items: AsyncIterable<StreamItem>; session?: string; decision_id: string }
+  | { kind: 'accepted'; status: 200 | 202 | 204; session?: string; decision_id: string }
+
+/** One message of a stream; `final` is the response, after which nothing comes. */
+export type StreamItem = { text: string; final: boolean }

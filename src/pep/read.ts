@@ -1,0 +1,142 @@
+import { HEADER_MISMATCH } from '../mcp/error.ts'
+import { classify, type Era, makeHeaders } from '../mcp/headers.ts'
+import { type Notification, type Request, type RpcId, readMessage, writeMessage } from '../mcp/message.ts'
+import { type Method, methodToServer } from '../mcp/methods.ts'
+import { type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
+import { claimedOwner, ownerKey, ownerOf } from '../pdp/identity.ts'
+import { type Draft, draftOf, draftOfStream, keyedDigest, type Setting } from '../pdp/input.ts'
+import type { Context, Exchange } from './handle.ts'
+import type { Arrival, Call } from './ports.ts'
+import type { RefusalReason } from './refusal.ts'
+import type { Session } from './session.ts'
+
+/** What an arrival is, before anybody is asked about it. Without a message it is the opening of a stream or an end. */
+export type Read = {
+  message: Request | Notification | undefined
+  method: Method | undefined
+  id: RpcId | null
+  draft: Draft
+  era: Era
+  version: string
+  session: Session | undefined
+}
+export type ReadResult =
+  | { ok: true; read: Read }
+  | { ok: false; reason: RefusalReason; id: RpcId | null; era?: Era; data?: JsonObject }
+
+/** Strict JSON, exactly one message, of a known era and method, on no session or one that we sealed. */
+export function readPost(context: Context, exchange: Exchange): ReadResult {
+  const { arrival } = exchange
+  const parsed = parseStrictBytes(arrival.body, context.settings.limits)
+  if (!parsed.ok) return { ok: false, reason: parsed.fault, id: null }
+  const one = readMessage(parsed.value)
+  if (!one.ok) return { ok: false, reason: one.fault, id: one.id }
+  const { message } = one
+  // No request of the upstream is delivered yet, so there is none that a response could answer.
+  if (message.kind === 'response') return { ok: false, reason: 'unexpected_response', id: null }
+  const id = message.kind === 'request' ? message.id : null
+
+  let classified = classify(message, arrival.headers, undefined)
+  // A handshake starts a session and a modern request has none: an id that comes with them is dropped.
+  const sessionless = message.method === 'initialize' || (classified.ok && classified.era === 'modern')
+  const session = sessionless ? undefined : openSession(context, arrival)
+  if (session === 'unknown') return { ok: false, reason: 'unknown_session', id }
+  if (session) classified = classify(message, arrival.headers, session.version)
+  if (!classified.ok) {
+    const { fault: reason, code, data } = classified
+    return {
+      ok: false,
+      reason,
+      id,
+      ...(data && { data }),
+      ...(code === HEADER_MISMATCH && { era: 'modern' }),
+    }
+  }
+  const { era, version } = classified
+  const method = methodToServer(message.method)
+  if (!method?.eras.includes(era) || !context.settings.eras.includes(era)) {
+    return { ok: false, reason: 'unknown_method', id, era }
+  }
+  if (method.shape !== message.kind) return { ok: false, reason: 'wrong_shape', id }
+  const owner = claimedKey(arrival)
+  const setting = settingOf(context, exchange, version, session)
+  const drafted = draftOf(message, setting, (tool) => context.tools.lookup(owner, tool))
+  if (!drafted.ok) return { ok: false, reason: drafted.fault, id }
+  return { ok: true, read: { message, method, id, draft: drafted.draft, era, version, session } }
+}
+
+/** GET opens the stream of a session and DELETE ends it; both are legacy. */
+export function readStream(context: Context, exchange: Exchange): ReadResult {
+  const { arrival } = exchange
+  const no = (reason: RefusalReason): ReadResult => ({ ok: false, reason, id: null })
+  const session = openSession(context, arrival)
+  if (session === undefined) return no('no_session')
+  if (session === 'unknown') return no('unknown_session')
+  const { protocolVersion, lastEventId } = arrival.headers
+  if (protocolVersion !== undefined && protocolVersion !== session.version)
+    return no('version_differs_from_session')
+  if (lastEventId !== undefined) return no('resumption_unsupported')
+  const { version } = session
+  const setting = settingOf(context, exchange, version, session)
+  const draft = draftOfStream(arrival.verb === 'GET' ? 'stream/open' : 'session/end', setting)
+  return {
+    ok: true,
+    read: { message: undefined, method: undefined, id: null, draft, era: 'legacy', version, session },
+  }
+}
+
+/** What goes to the upstream once it is allowed: made from the object that was judged. */
+export function callOf(context: Context, arrival: Arrival, read: Read): Call {
+  const { message, session, era, version } = read
+  return {
+    kind: message?.kind ?? (arrival.verb === 'GET' ? 'open' : 'end'),
+    ...(read.id !== null && { id: read.id }),
+    method: read.draft.method,
+    era,
+    version,
+    text: message ? writeMessage(message) : '',
+    headers: message ? makeHeaders(message, era, version) : { 'mcp-protocol-version': version },
+    ...(session && session.upstream !== '' && { session: session.upstream }),
+    ...(context.settings.forwardsAuthorization &&
+      isUpstreamCredential(arrival.authorization) && { authorization: arrival.authorization }),
+    // A stream of its own lives for a time; the answer to a call as long as the call.
+    signal: message
+      ? arrival.signal
+      : AbortSignal.any([arrival.signal, AbortSignal.timeout(context.settings.streamMaxAge)]),
+  }
+}
+
+/** Pomerium's own credentials are for Pomerium only. */
+const isUpstreamCredential = (value: string | undefined): value is string =>
+  value !== undefined && !/^pomerium\s|^bearer\s+pomerium-/i.test(value)
+
+function openSession(context: Context, arrival: Arrival): Session | undefined | 'unknown' {
+  const { sessionId } = arrival.headers
+  return sessionId === undefined ? undefined : (context.sealer.open(sessionId) ?? 'unknown')
+}
+
+function settingOf(
+  context: Context,
+  exchange: Exchange,
+  version: string,
+  session: Session | undefined,
+): Setting {
+  const { server, digestKey } = context.settings
+  const { headers, http } = exchange.arrival
+  return {
+    decision_id: exchange.decision_id,
+    time_ms: exchange.started,
+    server,
+    protocol_version: version,
+    ...(session?.client && { client: session.client }),
+    ...(session && headers.sessionId && { mcp_session: keyedDigest(digestKey, headers.sessionId) }),
+    http,
+  }
+}
+
+function claimedKey(arrival: Arrival): string {
+  if (!arrival.who) return ''
+  const owner =
+    'identity' in arrival.who ? ownerOf(arrival.who.identity) : claimedOwner(arrival.who.assertion)
+  return owner ? ownerKey(owner) : ''
+}
