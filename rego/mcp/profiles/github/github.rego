@@ -31,7 +31,7 @@ targets := {
 # description: A review that approves needs the set `approve` besides the tool.
 # custom:
 #   code: approval_not_granted
-#   help: Leave a comment instead, and ask a person to approve.
+#   help: leave a comment instead and ask a person to approve
 extra["approve"] := reason.of(rego.metadata.rule()) if {
 	"event" in _checks
 	request.arguments.event == "APPROVE"
@@ -42,7 +42,7 @@ extra["approve"] := reason.of(rego.metadata.rule()) if {
 # description: An approved pull request with another base merges elsewhere than its reviewers saw.
 # custom:
 #   code: base_change_not_granted
-#   help: Leave the base out, or open a new pull request.
+#   help: leave the base out, or open a new pull request
 extra["merge"] := reason.of(rego.metadata.rule()) if {
 	"base" in _checks
 	"base" in request.given
@@ -65,7 +65,7 @@ extra["admin"] := reason.of(rego.metadata.rule()) if {
 #   this server and is not protected. A missing branch would be the default branch.
 # custom:
 #   code: protected_branch
-#   help: Write to a working branch of your own and open a pull request.
+#   help: write to a working branch of your own and open a pull request
 unmet contains reason.with_details(rego.metadata.rule(), {"working_branches": _working_prefixes}) if {
 	"branch" in _failed
 }
@@ -75,10 +75,8 @@ unmet contains reason.with_details(rego.metadata.rule(), {"working_branches": _w
 # description: What is below .github runs with write tokens.
 # custom:
 #   code: workflow_file
-#   help: Ask a maintainer to change workflow files.
-unmet contains reason.of(rego.metadata.rule()) if "path" in _failed
-
-unmet contains reason.of(rego.metadata.rule()) if "files" in _failed
+#   help: ask a maintainer to change workflow files
+unmet contains reason.of(rego.metadata.rule()) if count({"files", "path"} & _failed) > 0
 
 # METADATA
 # title: The review's event is missing or not known
@@ -92,16 +90,14 @@ unmet contains reason.of(rego.metadata.rule()) if "event" in _failed
 # description: A tool with methods is judged method by method.
 # custom:
 #   code: method_unknown
-unmet contains reason.of(rego.metadata.rule()) if "review_method" in _failed
-
-unmet contains reason.of(rego.metadata.rule()) if "workflow_method" in _failed
+unmet contains reason.of(rego.metadata.rule()) if count({"review_method", "workflow_method"} & _failed) > 0
 
 # METADATA
 # title: A label asks a bot to merge
 # description: Labels must be a list of names, none of them one that merge bots act on.
 # custom:
 #   code: merge_label
-#   help: Leave the label out and ask a maintainer to merge.
+#   help: leave the label out and ask a maintainer to merge
 unmet contains reason.of(rego.metadata.rule()) if "labels" in _failed
 
 # METADATA
@@ -109,7 +105,7 @@ unmet contains reason.of(rego.metadata.rule()) if "labels" in _failed
 # description: No line of a comment begins with a command that merge bots act on.
 # custom:
 #   code: merge_command
-#   help: Leave the command out and ask a maintainer to merge.
+#   help: leave the command out and ask a maintainer to merge
 unmet contains reason.of(rego.metadata.rule()) if "text" in _failed
 
 # METADATA

@@ -103,6 +103,7 @@ allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if
 
 # METADATA
 # description: The items that a grant names. Conditions on arguments hide nothing.
+# scope: document
 visible contains index if {
 	some index, item in input.items
 	item.kind == "tool"
@@ -146,18 +147,16 @@ visible contains index if {
 
 # METADATA
 # title: No grant of the caller covers this tool
-# description: Says which set of tools it belongs to and which groups have it; the title is made from data.
-# custom:
-#   code: toolset_not_granted
+# description: Says which set of tools it belongs to and which groups have it; code and title are made from data.
 explain contains explanation if {
 	_tool_call
 	count(_giving) == 0
 	text := _texts[_toolset]
-	explanation := {
-		"code": text.code,
-		"title": _needs(text.title, _groups_with(_toolset)),
-		"details": {"toolset": _toolset, "groups": _groups_with(_toolset)},
-	}
+	groups := _groups_with(_toolset)
+	explanation := object.union(
+		{"code": text.code, "title": _needs(text.title, groups), "details": {"toolset": _toolset, "groups": groups}},
+		_help(groups),
+	)
 }
 
 # METADATA
@@ -195,10 +194,11 @@ explain contains explanation if {
 	count(_covering) > 0
 	some toolset in _missing_extra
 	found := _extra[toolset]
-	explanation := object.union(found, {
-		"title": _needs(found.title, _groups_with(toolset)),
-		"details": {"toolset": toolset, "groups": _groups_with(toolset)},
-	})
+	groups := _groups_with(toolset)
+	explanation := object.union(
+		object.union(_help(groups), found),
+		{"title": _needs(found.title, groups), "details": {"toolset": toolset, "groups": groups}},
+	)
 }
 
 _tool_call if {
@@ -296,8 +296,8 @@ _completion_granted if input.template in {template | some template in request.gr
 
 _groups_with(toolset) := sort({group |
 	some grant in data.config.grants
-	request.on_server(grant)
 	toolset in grant.toolsets
+	request.on_server(grant)
 	_reaches(grant)
 	some group in grant.groups
 })
@@ -307,3 +307,9 @@ _needs(title, groups) := concat("", [title, " needs the ", groups[0], " group"])
 _needs(title, groups) := concat("", [title, " needs one of the groups ", concat(", ", groups)]) if count(groups) > 1
 
 _needs(title, groups) := concat("", [title, " is not granted to any group here"]) if count(groups) == 0
+
+_help(groups) := {"help": concat("", ["ask to be in group ", groups[0]])} if count(groups) == 1
+
+_help(groups) := {"help": concat("", ["ask to be in one of the groups ", concat(", ", groups)])} if count(groups) > 1
+
+_help(groups) := {} if count(groups) == 0

@@ -14,6 +14,6 @@ import data.mcp.reason
 #   looks at it. The key is made by the sidecar, never by the caller.
 # custom:
 #   code: undeclared_arguments
-#   help: Send only the arguments that the tool's input schema declares.
+#   help: send only the arguments that the tool's input schema declares
 #   severity: medium
 deny contains reason.of(rego.metadata.rule()) if input.undeclared_arguments != []
