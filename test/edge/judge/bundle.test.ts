@@ -1,0 +1,149 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gunzipSync, gzipSync } from 'node:zlib'
+import { pack } from 'tar-stream'
+import { afterAll, describe, expect, test } from 'vitest'
+import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
+import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
+
+const folder = await mkdtemp(join(tmpdir(), 'mcp-bundle-'))
+afterAll(() => rm(folder, { recursive: true }))
+const DEFAULT = 'bundles/default.tar.gz'
+const PATH = 'mcp/main/decision'
+const load = (files: Record<string, string>) => loadPolicyFiles(files, PATH)
+
+type Entry = {
+  name: string
+  type?: 'file' | 'symlink' | 'link' | 'directory' | 'character-device'
+  linkname?: string
+  text?: string
+}
+let n = 0
+async function archive(entries: Entry[]): Promise<string> {
+  const tar = pack()
+  for (const { text = '', ...header } of entries) tar.entry(header, text)
+  tar.finalize()
+  const parts: Buffer[] = []
+  for await (const chunk of tar) parts.push(chunk as Buffer)
+  const path = join(folder, `b${++n}.tar.gz`)
+  await writeFile(path, gzipSync(Buffer.concat(parts)))
+  return path
+}
+const manifest = (roots: string[]): Entry => ({ name: '.manifest', text: JSON.stringify({ roots }) })
+
+describe('the default bundle', () => {
+  test('loads, with its revision and digests', async () => {
+    const policy = await load({ mcp: DEFAULT })
+    expect(policy.revisions.mcp?.revision).toMatch(/^sha256:/)
+    expect(policy.digests.policy).toMatch(/^sha256:[0-9a-f]{64}$/)
+  })
+
+  test('takes data of a second bundle with roots of its own', async () => {
+    const data = await archive([
+      manifest(['directory']),
+      { name: '/directory/data.json', text: '{"users":{"a":1}}' },
+    ])
+    expect(JSON.parse((await load({ mcp: DEFAULT, directory: data })).data).directory).toEqual({
+      users: { a: 1 },
+    })
+  })
+})
+
+describe('a bundle is refused, and nothing is written, for', () => {
+  const data = (entries: Entry[]) => archive(entries).then((path) => load({ mcp: DEFAULT, extra: path }))
+  test.each([
+    ['overlapping roots', [manifest(['config/grants/x'])], /both own the root/],
+    ['no roots, which owns everything', [{ name: '.manifest', text: '{}' }], /both own the root/],
+    [
+      'data outside its roots',
+      [manifest(['mine']), { name: 'other/data.json', text: '{"a":1}' }],
+      /outside the roots/,
+    ],
+    [
+      'a symbolic link',
+      [manifest(['mine']), { name: 'mine/data.json', type: 'symlink', linkname: '/etc/passwd' }],
+      /not a file/,
+    ],
+    [
+      'a hard link',
+      [manifest(['mine']), { name: 'mine/data.json', type: 'link', linkname: 'x' }],
+      /not a file/,
+    ],
+    ['a name that climbs', [{ name: '../x/data.json', text: '{}' }], /is refused/],
+    ['a name that pollutes', [{ name: '__proto__/data.json', text: '{"a":1}' }], /is refused/],
+    [
+      'two files of one name',
+      [manifest(['mine']), { name: 'mine/data.json', text: '{}' }, { name: 'mine/data.json', text: '{}' }],
+      /is refused/,
+    ],
+    [
+      'data that is no object',
+      [manifest(['mine']), { name: 'mine/data.json', text: '[]' }],
+      /not a JSON object/,
+    ],
+    [
+      'data with a key twice',
+      [manifest(['mine']), { name: 'mine/data.json', text: '{"a":1,"a":2}' }],
+      /not a JSON object/,
+    ],
+  ] as [string, Entry[], RegExp][])('%s', async (_name, entries, says) => {
+    await expect(data(entries).then((policy) => Object.keys(policy))).rejects.toThrow(says)
+  })
+
+  test('a truncated archive', async () => {
+    const bytes = await readFile(DEFAULT)
+    const path = join(folder, 'cut.tar.gz')
+    await writeFile(path, bytes.subarray(0, bytes.length / 2))
+    await expect(load({ mcp: path })).rejects.toThrow(/not a gzipped tar/)
+  })
+
+  test('a flipped byte of policy.wasm', async () => {
+    const tar = gunzipSync(await readFile(DEFAULT))
+    const at = tar.indexOf(Buffer.from('\0asm'))
+    tar[at] = 1
+    const path = join(folder, 'flipped.tar.gz')
+    await writeFile(path, gzipSync(tar))
+    await expect(load({ mcp: path })).rejects.toThrow(/does not load/)
+  })
+
+  test('no policy.wasm, and two of them', async () => {
+    const none = await archive([manifest(['mine'])])
+    await expect(load({ mcp: none })).rejects.toThrow(/exactly one bundle/)
+    await expect(load({ a: DEFAULT, b: DEFAULT })).rejects.toThrow(/exactly one bundle/)
+  })
+
+  test('a file that is not there', async () => {
+    await expect(load({ mcp: join(folder, 'none') })).rejects.toThrow(/ENOENT/)
+  })
+})
+
+describe.skipIf(noOpa)('a built bundle is refused for', () => {
+  test.each([
+    ['another contract', mainPolicy('default answer := {}', 2), /speaks contract 2/],
+    [
+      'no contract',
+      mainPolicy('default answer := {}').replace(/# custom:\n# {3}contract: 1\n/, ''),
+      /speaks contract null/,
+    ],
+    [
+      'a missing entrypoint',
+      mainPolicy('default answer := {}').replace('visible :=', 'seen :='),
+      /no entrypoint mcp\/main\/visible/,
+    ],
+    [
+      'a builtin that this host lacks',
+      mainPolicy('answer := {"custom": {"t": time.now_ns()}}'),
+      /does not have: time.now_ns/,
+    ],
+    [
+      'a builtin that is JavaScript’s regex',
+      mainPolicy('answer := {"custom": {"t": regex.split("a", input.method)}}'),
+      /does not have: regex.split/,
+    ],
+  ])('%s', async (_name, policy, says) => {
+    const bundle = await buildBundle({ 'mcp/main/main.rego': policy })
+    await expect(load({ mcp: bundle.path })).rejects.toThrow(says)
+    await bundle.dispose()
+  })
+})

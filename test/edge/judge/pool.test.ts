@@ -1,0 +1,159 @@
+import { afterAll, describe, expect, test } from 'vitest'
+import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
+import { createPool, type Pool } from '../../../src/edge/judge/pool.ts'
+import type { Identity } from '../../../src/pdp/identity.ts'
+import type { Judgement, Question } from '../../../src/pep/ports.ts'
+import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
+
+/** What a policy can do to its evaluator, by the argument `how`. */
+const RULES = `
+default answer := {}
+how := input.arguments.how
+answer := {"allow": true} if how == "allow"
+answer := {"allow": true, "reasons": [], "extra": 1} if how == "unknown key"
+answer := {"allow": "true"} if how == "string"
+answer := {"allow": true} if { how == "undefined"; input.nothing }
+answer := {"allow": conflict} if how == "conflict"
+conflict := true if input.arguments
+conflict := false if input.arguments.how
+answer := {"allow": count(products) > 0} if how == "loop"
+products := [1 | some a in numbers.range(1, 4000); some b in numbers.range(1, 4000); a * b == 17]
+answer := {"allow": count(memory) > 0} if how == "memory"
+memory := [s | some a in numbers.range(1, 100000); s := concat("", [input.arguments.text, sprintf("%d", [a])])]
+`
+const DEADLINE = 400
+
+const alice: Identity = { source: 'configured', subject: 'alice', groups: [], claims: {} }
+let n = 0
+const question = (how: string, more: object = {}, who: Identity = alice): Question => ({
+  ask: 'decision',
+  who: { identity: who },
+  draft: {
+    decision_id: `d-${++n}`,
+    time: '',
+    time_ms: 0,
+    server: 's',
+    protocol_version: '2025-11-25',
+    direction: 'to_server',
+    kind: 'request',
+    method: 'tools/call',
+    arguments: { how, ...more },
+    params: {},
+    http: {},
+  },
+  trace: {},
+})
+const allowed = (judged: Judgement) => judged.kind === 'decided' && judged.decision.allow
+const codes = (judged: Judgement) =>
+  judged.kind === 'decided' ? judged.decision.reasons.map((reason) => reason.code) : judged.kind
+
+describe.skipIf(noOpa)('the judging threads', async () => {
+  const bundle = noOpa ? undefined : await buildBundle({ 'mcp/main/main.rego': mainPolicy(RULES) })
+  const pools: Pool[] = []
+  const start = async (queue = 1000) => {
+    const policy = await loadPolicyFiles({ mcp: bundle?.path ?? '' }, 'mcp/main/decision')
+    const pool = await createPool({
+      module: policy.module,
+      data: policy.data,
+      jwks: undefined,
+      deadline: DEADLINE,
+      queue,
+      settings: {
+        expected: undefined,
+        origin: { labels: {}, bundles: policy.revisions },
+        path: 'mcp/main/decision',
+        digestKey: Buffer.from('k'),
+        digests: {},
+      },
+    })
+    pools.push(pool)
+    return pool
+  }
+  afterAll(async () => {
+    await Promise.all(pools.map((pool) => pool.close()))
+    await bundle?.dispose()
+  })
+
+  test('decide', async () => {
+    const pool = await start()
+    expect(allowed(await pool.judge(question('allow')))).toBe(true)
+    expect(allowed(await pool.judge(question('anything')))).toBe(false)
+  })
+
+  test.each(['unknown key', 'string', 'conflict', 'memory'])(
+    'I4: %s is a denial with policy_error, and the next answer is right',
+    async (how) => {
+      const pool = await start()
+      const judged = await pool.judge(question(how, { text: 'x'.repeat(20_000) }))
+      expect(codes(judged)).toEqual(['policy_error'])
+      expect(judged.kind === 'decided' && judged.line).toContain('"error":{')
+      expect(allowed(await pool.judge(question('allow')))).toBe(true)
+    },
+  )
+
+  test('2,000 aborts among other questions change no answer (the stack of an instance would not survive 600)', async () => {
+    const pool = await start(10_000)
+    const answers = await Promise.all(
+      Array.from({ length: 4000 }, (_, i) =>
+        pool.judge(question(i % 2 ? 'conflict' : i % 4 ? 'allow' : 'no')),
+      ),
+    )
+    expect(answers.map(allowed)).toEqual(answers.map((_judged, i) => i % 4 === 2))
+  })
+
+  test('a loop is a denial at its deadline; what was asked with it is answered', async () => {
+    const pool = await start()
+    const began = performance.now()
+    const others = Array.from({ length: 20 }, () => pool.judge(question('allow')))
+    const loop = pool.judge(question('loop'))
+    const later = Array.from({ length: 20 }, () => pool.judge(question('allow')))
+    const judged = await loop
+    expect(codes(judged)).toEqual(['policy_error'])
+    expect(judged.kind === 'decided' && judged.line).toContain('passed its deadline')
+    for (const answer of await Promise.all([...others, ...later])) expect(allowed(answer)).toBe(true)
+    expect(performance.now() - began).toBeGreaterThanOrEqual(DEADLINE)
+    expect(pool.replaced()).toBe(1)
+  })
+
+  test('an identity whose evaluations had to be stopped three times waits; others do not', async () => {
+    const pool = await start()
+    for (let i = 0; i < 3; i++) expect(codes(await pool.judge(question('loop')))).toEqual(['policy_error'])
+    expect(await pool.judge(question('allow'))).toEqual({ kind: 'unavailable', fault: 'suspended' })
+    expect(allowed(await pool.judge(question('allow', {}, { ...alice, subject: 'bob' })))).toBe(true)
+  })
+
+  test('a queue that is full says so at once', async () => {
+    const pool = await start(5)
+    const answers = await Promise.all(Array.from({ length: 50 }, () => pool.judge(question('allow'))))
+    expect(answers.filter((judged) => judged.kind === 'unavailable').length).toBeGreaterThan(0)
+    expect(answers.filter(allowed).length).toBeGreaterThan(0)
+    expect(answers.every((judged) => judged.kind === 'unavailable' || allowed(judged))).toBe(true)
+  })
+
+  test('an identity is not believed before its signature is', async () => {
+    const pool = await start()
+    expect(await pool.judge({ ...question('allow'), who: { assertion: 'a.b.c' } })).toEqual({
+      kind: 'unavailable',
+      fault: 'keys_unavailable',
+    })
+  })
+
+  test('another identity’s session is foreign, before the policy is asked', async () => {
+    const pool = await start()
+    const owner = { issuer: '', subject: 'bob', audience: '' }
+    expect(await pool.judge({ ...question('loop'), owner })).toMatchObject({ kind: 'foreign_session' })
+  })
+
+  test('visible answers for all items in one evaluation', async () => {
+    const pool = await start()
+    const asked = question('')
+    asked.draft.items = ['a', 'hidden', 'b'].map((key) => ({ kind: 'tool', key }))
+    expect(await pool.judge({ ...asked, ask: 'visible' })).toEqual({
+      kind: 'visible',
+      visible: [
+        [0, true],
+        [2, true],
+      ],
+    })
+  })
+})
