@@ -14,7 +14,7 @@ const run = promisify(execFile)
 
 const CHECKOUT = fileURLToPath(new URL('..', import.meta.url))
 const BUNDLE = 'bundles/default.tar.gz'
-const CAPABILITIES = 'bundles/capabilities.json'
+export const CAPABILITIES = 'bundles/capabilities.json'
 const SOURCES = ['rego', 'bundles/default']
 
 /** Compiles the sources to `output`. No -O: optimised modules are larger and slower here. */
