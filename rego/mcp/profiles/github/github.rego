@@ -14,6 +14,7 @@ import data.mcp.request
 # description: Everything that the tool asks of its arguments holds.
 holds if {
 	_arguments_known
+	_addresses_plain
 	count(_failed) == 0
 }
 
@@ -115,6 +116,15 @@ unmet contains reason.of(rego.metadata.rule()) if "text" in _failed
 #   code: argument_unknown
 unmet contains reason.of(rego.metadata.rule()) if not _arguments_known
 
+# METADATA
+# title: An argument that becomes part of an address is not plain
+# description: |
+#   A server that puts a tag or a path into a URL unescaped would follow `..` into another repository, past the
+#   repositories of the grant.
+# custom:
+#   code: address_not_plain
+unmet contains reason.of(rego.metadata.rule()) if not _addresses_plain
+
 _tool := data.mcp.profiles.github.tools[input.tool.name]
 
 _checks := object.get(_tool, "checks", [])
@@ -124,6 +134,24 @@ _failed := {check | some check in _checks; not _passed(check)}
 _arguments_known if not _tool.arguments
 
 _arguments_known if object.remove(request.arguments, _tool.arguments) == {}
+
+_addresses_plain if {
+	every name, value in request.arguments {
+		_plain_where_address(name, value)
+	}
+}
+
+_plain_where_address(name, _) if not name in data.mcp.profiles.github.address_arguments
+
+_plain_where_address(_, value) if is_number(value)
+
+_plain_where_address(_, value) if {
+	is_string(value)
+	count({".", ".."} & {segment | some segment in split(value, "/")}) == 0
+	every character in ["%", "?", "#", "\\"] {
+		not contains(value, character)
+	}
+}
 
 _passed("base") if not "base" in request.given
 

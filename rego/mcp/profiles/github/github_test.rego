@@ -162,6 +162,22 @@ test_an_argument_that_the_policy_does_not_know_does_not_hold if {
 	not _holds("create_pull_request", {"title": "t", "head": "agent/x", "base": "main", "auto_merge": true})
 }
 
+test_an_address_stays_within_the_repository if {
+	every name in ["path", "ref", "sha", "tag", "workflow_id"] {
+		_holds("get_tag", {name: "a/b...c/[...slug].tsx"})
+		_holds("get_tag", {name: ""})
+		_holds("get_tag", {name: 7})
+		every value in [
+			null, false, {}, [], "..", "a/../b", "../../../other/private", "%2e%2e/x",
+			"a?b", "a#b", "a\\..\\b", ".",
+		] {
+			not _holds("get_tag", {name: value})
+		}
+	}
+	_unmet("get_tag", {"tag": "../x"}) == {"address_not_plain"}
+	_holds("get_tag", {"body": "../x"})
+}
+
 test_the_base_is_changed_only_by_those_who_merge if {
 	_extra("update_pull_request", {"pullNumber": 7}) == set()
 	_holds("update_pull_request", {"pullNumber": 7, "title": "t", "state": "closed"})
