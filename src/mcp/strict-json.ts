@@ -56,7 +56,7 @@ export function parseStrict(text: string, limits: JsonLimits = DEFAULT_JSON_LIMI
   if (typeof shape === 'string') return fail(shape)
   let value: Json
   try {
-    value = JSON.parse(text)
+    value = shape.escapedKeys ? parseExact(text) : JSON.parse(text)
   } catch {
     return fail('syntax')
   }
@@ -70,25 +70,78 @@ export function parseStrict(text: string, limits: JsonLimits = DEFAULT_JSON_LIMI
 
 const fail = (fault: JsonFault): JsonResult => ({ ok: false, fault })
 
+/** No key starts with it that is not one of ours: those that do are put aside like keys with escapes. */
+const ASIDE = '\ue000'
+
+/**
+ * JSON.parse with the keys that the text has. V8 takes a key with escapes for another one that it met before in an
+ * object of the same shape (nodejs/node#63785), so such keys are read under other names and put back.
+ * @throws SyntaxError
+ */
+export function parseExact(text: string): Json {
+  if (!text.includes('\\')) return JSON.parse(text)
+  const keys: string[] = []
+  const parts: string[] = []
+  let copied = 0
+  for (let open = text.indexOf('"'); open >= 0; ) {
+    const end = endOfString(text, open)
+    if (end < 0) break
+    const token = text.slice(open, end + 1)
+    if (isKey(text, end) && (token[1] === ASIDE || token.includes('\\'))) {
+      parts.push(text.slice(copied, open), `"${ASIDE}${keys.length}"`)
+      keys.push(JSON.parse(token))
+      copied = end + 1
+    }
+    open = text.indexOf('"', end + 1)
+  }
+  if (keys.length === 0) return JSON.parse(text)
+  return putBack(JSON.parse(parts.join('') + text.slice(copied)), keys)
+}
+
+function isKey(text: string, end: number): boolean {
+  let at = end + 1
+  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\t' || text[at] === '\r') at++
+  return text[at] === ':'
+}
+
+function putBack(value: Json, keys: string[]): Json {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map((item) => putBack(item, keys))
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [
+      key[0] === ASIDE ? (keys[Number(key.slice(1))] ?? key) : key,
+      putBack(inner, keys),
+    ]),
+  )
+}
+
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
-/** Depth and number of keys, before anything is parsed. Grammar is left to JSON.parse. */
-function measure(text: string, limits: JsonLimits): JsonFault | { colons: number } {
+/** Depth, number of keys and whether any is escaped, before anything is parsed. Grammar is left to JSON.parse. */
+function measure(text: string, limits: JsonLimits): JsonFault | { colons: number; escapedKeys: boolean } {
   let depth = 0
   let colons = 0
+  let escapedKeys = false
+  let slash = text.indexOf('\\')
+  let last = { open: 0, end: 0 }
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i)
     if (c === QUOTE) {
       const end = endOfString(text, i)
       if (end < 0) return 'syntax'
+      last = { open: i, end }
       i = end
     } else if (c === 0x7b || c === 0x5b) {
       if (++depth > limits.depth) return 'too_deep'
     } else if (c === 0x7d || c === 0x5d) depth--
-    else if (c === 0x3a && ++colons > limits.keys) return 'too_many_keys'
+    else if (c === 0x3a) {
+      if (++colons > limits.keys) return 'too_many_keys'
+      if (slash >= 0 && slash < last.open) slash = text.indexOf('\\', last.open)
+      if (slash >= 0 && slash < last.end) escapedKeys = true
+    }
   }
-  return { colons }
+  return { colons, escapedKeys }
 }
 
 /** Index of the quote that closes the string opened at `open`, or -1. */
@@ -141,6 +194,7 @@ const UNFOLDED = /^[a-z0-9_.:/$@ -]*$/
 function inspectKeys(keys: string[], limits: JsonLimits): JsonFault | undefined {
   let plain = true
   for (const key of keys) {
+    if (key.length > limits.string) return 'string_too_long'
     if (UNFOLDED.test(key)) {
       if (key === '__proto__') return 'forbidden_key'
       continue

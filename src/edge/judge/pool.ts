@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { parseStrict } from '../../mcp/strict-json.ts'
+import { parseExact, parseStrict } from '../../mcp/strict-json.ts'
 import { policyError } from '../../pdp/decision.ts'
 import { claimedOwner, type Identity, identityFromClaims, ownerKey, ownerOf } from '../../pdp/identity.ts'
 import type { Judgement, Question } from '../../pep/ports.ts'
@@ -94,7 +94,7 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
     away = []
     send()
     for (const [of, text, line] of answers) {
-      const judged = JSON.parse(text) as Judgement
+      const judged = parseExact(text) as unknown as Judgement
       if (judged.kind === 'decided') judged.line = line as typeof judged.line
       jobs.get(of)?.resolve(judged)
     }

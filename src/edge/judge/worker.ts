@@ -1,4 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { parseExact } from '../../mcp/strict-json.ts'
 import type { Question } from '../../pep/ports.ts'
 import { newId } from '../id.ts'
 import { type Keys, readJwks } from './assertion.ts'
@@ -61,7 +62,7 @@ function run(given: WorkerData): void {
     for (const [seq, text] of message.jobs) {
       Atomics.store(progress, PROGRESS.seq, BigInt(seq))
       mark(PHASE.verifying)
-      const judged = judge(JSON.parse(text) as Question)
+      const judged = judge(parseExact(text) as unknown as Question)
       if (judged.kind === 'decided') {
         const { line, ...rest } = judged
         answers.push([seq, JSON.stringify(rest), line])
