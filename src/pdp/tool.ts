@@ -37,40 +37,43 @@ export function canonical(value: Json): string {
   return `{${members.join(',')}}`
 }
 
-/** Deeper schemas are taken as declaring nothing below: what is there counts as undeclared. */
+/** Deeper values, and schemas made of more parts, are taken as undeclared below: a definition is the upstream's. */
 const MAX_DEPTH = 16
+const MAX_PARTS = 256
 
 /** Collects what `schemas` (alternatives that all speak of this value) do not declare. False: a key is ambiguous. */
 function compare(
   value: Json,
-  schemas: Json[],
+  schemas: Iterable<Json>,
   root: JsonObject,
   at: string,
   found: string[],
   depth: number,
 ): boolean {
-  const all = schemas.flatMap((schema) => resolve(schema, root, 0))
+  const parts = resolve(schemas, root)
   if (Array.isArray(value)) {
-    const items = all.map((schema) => schema.items).filter((item) => item !== undefined)
+    const items = new Set(parts.map((schema) => schema.items).filter((item) => item !== undefined))
     return value.every((item, i) => compare(item, items, root, `${at}/${i}`, found, depth + 1))
   }
   if (!isObject(value)) return true
-  const declared = new Map<string, Json[]>()
-  for (const schema of all) {
-    if (!isObject(schema.properties)) continue
-    for (const [key, property] of Object.entries(schema.properties)) {
-      declared.set(key, [...(declared.get(key) ?? []), property])
+  const declared = new Map<string, Set<Json>>()
+  for (const { properties } of parts) {
+    if (!isObject(properties)) continue
+    for (const [key, property] of Object.entries(properties)) {
+      const known = declared.get(key)
+      if (known) known.add(property)
+      else declared.set(key, new Set([property]))
     }
   }
-  const open = all.filter((schema) => isOpen(schema))
+  const open = parts.some(isOpen)
   const folded = new Set([...declared.keys()].map(foldKey))
   for (const key of Object.keys(value)) {
     const pointer = `${at}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
     const known = declared.get(key)
     if (known && depth < MAX_DEPTH) {
       if (!compare(value[key] as Json, known, root, pointer, found, depth + 1)) return false
-    } else if (folded.has(foldKey(key)) && !known) return false
-    else if (open.length === 0) found.push(pointer)
+    } else if (!known && folded.has(foldKey(key))) return false
+    else if (known || !open) found.push(pointer)
   }
   return true
 }
@@ -81,17 +84,25 @@ const isOpen = (schema: JsonObject): boolean =>
   isObject(schema.additionalProperties) ||
   isObject(schema.patternProperties)
 
-/** A schema and those it is made of; only `#/…` references, never fetched. */
-function resolve(schema: Json, root: JsonObject, depth: number): JsonObject[] {
-  if (!isObject(schema) || depth > MAX_DEPTH) return []
-  const parts: Json[] = []
-  for (const key of ['allOf', 'anyOf', 'oneOf'])
-    if (Array.isArray(schema[key])) parts.push(...(schema[key] as Json[]))
-  if (typeof schema.$ref === 'string') parts.push(follow(schema.$ref, root))
-  return [schema, ...parts.slice(0, 64).flatMap((part) => resolve(part, root, depth + 1))]
+/** Schemas and those they are made of, each once; only `#/…` references, never fetched. */
+function resolve(schemas: Iterable<Json>, root: JsonObject): JsonObject[] {
+  const parts = new Set<JsonObject>()
+  const queue = [...schemas]
+  for (let schema = queue.shift(); schema !== undefined && parts.size < MAX_PARTS; schema = queue.shift()) {
+    if (!isObject(schema) || parts.has(schema)) continue
+    parts.add(schema)
+    for (const key of ['allOf', 'anyOf', 'oneOf']) {
+      const inner = schema[key]
+      if (Array.isArray(inner)) queue.push(...inner.slice(0, MAX_PARTS))
+    }
+    if (typeof schema.$ref === 'string') queue.push(follow(schema.$ref, root))
+  }
+  return [...parts]
 }
 
+/** What a JSON pointer within the document names; anything else declares nothing. */
 function follow(ref: string, root: JsonObject): Json {
+  if (ref === '#') return root
   if (!ref.startsWith('#/')) return {}
   let at: Json | undefined = root
   for (const part of ref.slice(2).split('/')) {

@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fdatasync,
   fstatSync,
   ftruncateSync,
@@ -28,12 +29,13 @@ const SYNC_MS = 100
 const FILE = 'decisions.jsonl'
 
 /**
- * @param folder made if it is missing; readable by the owner only
+ * @param folder made if only itself is missing; readable by the owner only
  * @param gap the record of lines that could not be written, before the next one that can
  * @throws Error if the folder cannot be written
  */
 export function openSpool(folder: string, gap: (lost: number) => OpenLine): Spool {
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  // One level only: a path whose parent is missing is more often a slip, or a volume that is not mounted.
+  if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 })
   const path = join(folder, FILE)
   const fd = openSync(path, 'a+', 0o600)
   const whole = wholeLength(fd)
