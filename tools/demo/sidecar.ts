@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 export type Sidecar = {
+  pid: number
   url: string
   admin: string
   /** where its configuration, its log and its records are */
@@ -62,6 +63,7 @@ export const startSidecar = async (wish: Wish): Promise<Sidecar> => {
   createInterface({ input: child.stdout }).on('line', (line) => onRecord?.(line))
   const { addr: at, admin } = await listening(child, join(folder, 'sidecar.log'), ended)
   return {
+    pid: child.pid!,
     url: `http://${at}/mcp`,
     admin: `http://${admin}`,
     folder,
