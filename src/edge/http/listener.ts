@@ -170,7 +170,8 @@ export function createListener(
       stop()
       response.end()
     }
-    streams.add(end)
+    // The answer to a call is waited for; the stream of a session has no end of its own.
+    if (response.req.method === 'GET') streams.add(end)
     const beat = setInterval(() => response.write(': keep-alive\n\n'), HEARTBEAT)
     try {
       for (let step = await first; !step.done; step = await items.next()) {
@@ -237,9 +238,13 @@ export function createListener(
     drain: () =>
       new Promise((resolve) => {
         draining = true
-        server.close(() => resolve())
+        // A connection whose answer was under way is idle only after it.
+        const idle = setInterval(() => server.closeIdleConnections(), 50)
+        server.close(() => {
+          clearInterval(idle)
+          resolve()
+        })
         for (const end of streams) end()
-        server.closeIdleConnections()
       }),
   }
 }
