@@ -55,8 +55,6 @@ export function createListener(
     response.once('close', () => {
       if (!response.writableFinished) gone.abort()
       observe(methodLabel(request.method), response.statusCode, (performance.now() - began) / 1000)
-      // Its connection is idle only now, and nothing else would end it before its client does.
-      if (draining) server.closeIdleConnections()
     })
     // An upstream may hold back the head of its stream until there is something in it: no call to wait for.
     const cut = () => {
