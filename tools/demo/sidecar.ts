@@ -41,7 +41,17 @@ export const startSidecar = async (wish: Wish): Promise<Sidecar> => {
   const { folder, addr, adminAddr, upstream, identity, onRecord } = wish
   const help = 'ask in #platform-agents (go/agent-access)'
   const config = join(folder, 'config.yaml')
-  const mcp = { addr, admin_addr: adminAddr, server: 'github', drain: '2s', upstream, identity, help }
+  const mcp = {
+    addr,
+    admin_addr: adminAddr,
+    server: 'github',
+    drain: '2s',
+    // A laptop that is busy with other things must not change what is shown.
+    evaluation: { deadline: '2s' },
+    upstream,
+    identity,
+    help,
+  }
   const output = onRecord ? [{ type: 'stdout' }] : []
   const plugins = { mcp, mcp_audit: { buffer: { type: 'disk', path: join(folder, 'records') }, output } }
   // JSON is YAML.
