@@ -143,7 +143,12 @@ _addresses_plain if {
 
 _plain_where_address(name, _) if not name in data.mcp.profiles.github.address_arguments
 
-_plain_where_address(_, value) if is_number(value)
+# A server that drops the fraction would act on another number than the one on record.
+_plain_where_address(_, value) if {
+	is_number(value)
+	value >= 0
+	floor(value) == value
+}
 
 _plain_where_address(_, value) if {
 	is_string(value)

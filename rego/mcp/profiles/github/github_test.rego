@@ -175,6 +175,10 @@ test_an_address_stays_within_the_repository if {
 		}
 	}
 	_unmet("get_tag", {"tag": "../x"}) == {"address_not_plain"}
+	_holds("merge_pull_request", {"pullNumber": 7})
+	every value in [7.5, -7, null, false, {}, "../7"] {
+		not _holds("merge_pull_request", {"pullNumber": value})
+	}
 	_holds("get_tag", {"body": "../x"})
 }
 
