@@ -4,7 +4,8 @@ export type Frame = { event: string; data: string }
 
 /** Frames out of text chunks. `push` returns the frames that ended in this chunk, or a fault that ends the stream. */
 export function createFrameReader(limit: number) {
-  let rest = ''
+  // The line that has not ended, in the pieces that it came in: each is looked at once.
+  let rest: string[] = []
   let event = ''
   let data: string[] = []
   let size = 0
@@ -30,15 +31,15 @@ export function createFrameReader(limit: number) {
   return {
     push(chunk: string): { ok: true; frames: Frame[] } | { ok: false; fault: 'frame_too_large' } {
       const frames: Frame[] = []
-      let text = rest + chunk
+      let text = chunk
       if (first && text.length > 0) {
         first = false
         if (text.charCodeAt(0) === 0xfeff) text = text.slice(1)
       }
       let start = 0
-      for (let i = rest.length; i < text.length; i++) {
+      for (let i = 0; i < text.length; i++) {
         const c = text.charCodeAt(i)
-        if (c === 0x0a && skipLf && i === start) {
+        if (c === 0x0a && skipLf) {
           skipLf = false
           start = i + 1
           continue
@@ -47,12 +48,15 @@ export function createFrameReader(limit: number) {
         if (c !== 0x0a && c !== 0x0d) continue
         size += i - start
         if (size > limit) return { ok: false, fault: 'frame_too_large' }
-        line(text.slice(start, i), frames)
+        rest.push(text.slice(start, i))
+        line(rest.join(''), frames)
+        rest = []
         start = i + 1
         skipLf = c === 0x0d
       }
-      rest = text.slice(start)
-      if (size + rest.length > limit) return { ok: false, fault: 'frame_too_large' }
+      if (start < text.length) rest.push(text.slice(start))
+      size += text.length - start
+      if (size > limit) return { ok: false, fault: 'frame_too_large' }
       return { ok: true, frames }
     },
   }
