@@ -92,7 +92,13 @@ export function readConfig(
   const faults: string[] = []
   const document = parseDocument(text ?? '', { uniqueKeys: true })
   for (const error of document.errors) faults.push(`the file is not YAML: ${error.message.split('\n')[0]}`)
-  let tree: unknown = faults.length === 0 ? (document.toJS({ maxAliasCount: 0 }) ?? {}) : {}
+  let tree: unknown = {}
+  try {
+    if (faults.length === 0) tree = document.toJS() ?? {}
+  } catch (error) {
+    // Aliases that unfold to more than the library takes.
+    faults.push(`the file is not YAML that can be read: ${(error as Error).message}`)
+  }
   if (!isMap(tree)) {
     faults.push('the file must be a map')
     tree = {}
@@ -380,7 +386,7 @@ function applySet(tree: Record<string, unknown>, set: string, faults: string[]):
   }
   const value = parseDocument(set.slice(cut + 1))
   if (value.errors.length > 0) faults.push(`--set ${keys.join('.')}: the value is not YAML`)
-  else at[keys.at(-1) as string] = value.toJS({ maxAliasCount: 0 })
+  else at[keys.at(-1) as string] = value.toJS()
 }
 
 /** `${NAME}` in values, after the file was read, so that a value cannot become structure. */

@@ -1,0 +1,167 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { type Config, readConfig } from '../src/config.ts'
+import { createIssuer } from './support/assertions.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'mcp-config-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+const { jwks } = createIssuer()
+const jwksFile = join(folder, 'jwks.json')
+writeFileSync(jwksFile, jwks)
+
+const BASE = `
+bundles: {mcp: {resource: bundles/default.tar.gz}}
+plugins:
+  mcp:
+    server: github
+    upstream: {url: "http://127.0.0.1:8080/mcp"}
+    identity: {jwks_file: ${jwksFile}, issuer: mcp.example.com, audience: mcp.example.com}
+  mcp_audit: {buffer: {path: ${join(folder, 'spool')}}}
+`
+const read = (text: string, sets: string[] = [], env: Record<string, string> = {}) =>
+  readConfig(text, sets, env)
+const good = (sets: string[] = [], env = {}): Config => {
+  const result = read(BASE, sets, env)
+  if (!result.ok) throw new Error(result.faults.join('\n'))
+  return result.config
+}
+const faults = (sets: string[], text = BASE): string[] => {
+  const result = read(text, sets)
+  return result.ok ? [] : result.faults
+}
+
+test('the least configuration has sane defaults', () => {
+  const { mcp, audit } = good()
+  expect(mcp).toMatchObject({
+    addr: { host: '127.0.0.1', port: 8081 },
+    adminAddr: { host: '127.0.0.1', port: 8282 },
+    endpoint: '/mcp',
+    path: 'mcp/main/decision',
+    deadline: 50,
+    streamMaxAge: 900_000,
+    upstream: { kind: 'http', authorization: 'none' },
+    identity: { kind: 'pomerium', expected: { tolerance: 30 } },
+  })
+  expect(audit.stdout).toBe(false)
+})
+
+test('--set goes over the file; ${NAME} is taken from the environment, and stays a value', () => {
+  const config = good(
+    ['plugins.mcp.addr=0.0.0.0:9', 'plugins.mcp.help=${HELP}', 'plugins.mcp_audit.output=[{type: stdout}]'],
+    {
+      HELP: 'a: {b}\nplugins: {}',
+    },
+  )
+  expect(config.mcp.addr).toEqual({ host: '0.0.0.0', port: 9 })
+  expect(config.mcp.help).toBe('a: {b}\nplugins: {}')
+  expect(config.audit.stdout).toBe(true)
+})
+
+test('all faults are told at once, each with its path', () => {
+  const text = `
+bundles: {mcp: {resource: ${folder}/none.tar.gz, polling: {}}}
+services: {s: {url: "https://example.com"}}
+plugins:
+  mcp: {addr: nowhere, server: 7, upstrem: {}, dry-run: true, evaluation: {deadline: soon}, session_key: short}
+  other: {}
+`
+  expect(faults([], text).sort()).toEqual(
+    [
+      expect.stringMatching(/^bundles\.mcp\.polling: is not a setting/),
+      expect.stringMatching(/^bundles\.mcp\.resource: there is no file/),
+      expect.stringMatching(/^plugins\.mcp\.addr: must be host:port/),
+      expect.stringMatching(/^plugins\.mcp\.dry-run: /),
+      expect.stringMatching(/^plugins\.mcp\.evaluation\.deadline: must be a duration/),
+      expect.stringMatching(/^plugins\.mcp\.identity\.audience: is required/),
+      expect.stringMatching(/^plugins\.mcp\.identity\.issuer: is required/),
+      expect.stringMatching(/^plugins\.mcp\.identity\.jwks_url: exactly one of/),
+      expect.stringMatching(/^plugins\.mcp\.server: must be a string/),
+      expect.stringMatching(/^plugins\.mcp\.session_key: /),
+      expect.stringMatching(/^plugins\.mcp\.upstream\.url: exactly one of/),
+      expect.stringMatching(/^plugins\.mcp\.upstrem: is not a setting/),
+      expect.stringMatching(/^plugins\.mcp_audit\.buffer\.path: is required/),
+      expect.stringMatching(/^plugins\.other: is not a setting/),
+      expect.stringMatching(/^services: OPA has this key/),
+    ].sort((a, b) => String(a).localeCompare(String(b))),
+  )
+})
+
+describe('refused:', () => {
+  test.each([
+    ['a duplicate key', [], `${BASE}labels: {}\nlabels: {}\n`, /not YAML/],
+    ['a file that is a list', [], '[]', /must be a map/],
+    ['an unset variable', ['plugins.mcp.help=${NOPE}'], BASE, /the environment has no NOPE/],
+    ['a --set without a value', ['plugins.mcp.help'], BASE, /must be key\.key=value/],
+    [
+      'keys over plain http',
+      ['plugins.mcp.identity={jwks_url: "http://example.com/j", issuer: a, audience: b}'],
+      BASE,
+      /must be an https URL/,
+    ],
+    ['two sources of keys', [`plugins.mcp.identity.jwks_url=https://example.com/j`], BASE, /exactly one of/],
+    ['keys that are none', ['plugins.mcp.identity={jwks: "{}", issuer: a, audience: b}'], BASE, /no usable/],
+    ['an upstream with a user in its URL', ['plugins.mcp.upstream.url=http://u@h/mcp'], BASE, /without user/],
+    ['two upstreams', ['plugins.mcp.upstream.command=[x]'], BASE, /exactly one of url and command/],
+    [
+      'a credential without static',
+      ['plugins.mcp.upstream.credential=Bearer x'],
+      BASE,
+      /goes with authorization: static/,
+    ],
+    [
+      'static without a credential',
+      ['plugins.mcp.upstream.authorization=static'],
+      BASE,
+      /goes with authorization: static/,
+    ],
+    [
+      'a proxy that is no address',
+      ['plugins.mcp.trusted_proxies=[10.0.0.0/99]'],
+      BASE,
+      /IP addresses or CIDR/,
+    ],
+    [
+      'a development identity to the network',
+      ['plugins.mcp.identity={development: {subject: a}}', 'plugins.mcp.addr=0.0.0.0:1'],
+      BASE,
+      /must be a loopback address/,
+    ],
+    [
+      'a development identity beside a real one',
+      ['plugins.mcp.identity.development={subject: a}'],
+      BASE,
+      /has no meaning beside/,
+    ],
+    [
+      'a bundle from the network',
+      ['bundles.mcp.resource=https://example.com/b'],
+      BASE,
+      /file:\/\/ URL or a path/,
+    ],
+    ['OPA’s console log', ['decision_logs.console=true'], BASE, /does not honour it/],
+    [
+      'an alias bomb',
+      [],
+      `x: [&a [1, 2], ${Array.from({ length: 200 }, () => '*a').join(', ')}]\n${BASE}`,
+      /can be read/,
+    ],
+  ] as [string, string[], string, RegExp][])('%s', (_name, sets, text, says) => {
+    expect(faults(sets, text).join('\n')).toMatch(says)
+  })
+})
+
+test('a development identity listens to loopback names only', () => {
+  const config = good(['plugins.mcp.identity={development: {subject: alice, groups: [eng]}}'])
+  expect(config.mcp.identity).toEqual({
+    kind: 'development',
+    identity: { source: 'configured', subject: 'alice', groups: ['eng'], claims: {} },
+  })
+  expect(config.mcp.allowedHosts).toEqual(['localhost', '127.0.0.1', '[::1]'])
+})
+
+test('a prototype is no map to set into', () => {
+  expect(faults(['__proto__.polluted=1'])).toHaveLength(1)
+  expect(({} as Record<string, unknown>).polluted).toBeUndefined()
+})
