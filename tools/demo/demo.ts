@@ -331,7 +331,8 @@ async function attempt(
 }
 
 function row(mark: string, what: string, why: string, tool = ''): void {
-  say(`  ${mark} ${what.padEnd(25)}${tool.padEnd(37)}${why && ` ${why}`}`.trimEnd())
+  const call = tool === '' ? what : what.padEnd(25) + tool.padEnd(37)
+  say(`  ${mark} ${call} ${why}`.trimEnd())
 }
 
 function showOrders(issue: string): void {
