@@ -101,7 +101,7 @@ function configure(values: Values) {
   const sets = Object.entries(flags).flatMap(([key, value]) =>
     value === undefined ? [] : [`${key}=${JSON.stringify(value)}`],
   )
-  return readConfig(text, [...sets, ...(values.set ?? [])], process.env)
+  return readConfig(text, [...(values.set ?? []), ...sets], process.env)
 }
 
 async function serve(config: Config, level: string): Promise<void> {

@@ -204,10 +204,10 @@ const PASSED_STATUSES = new Set([400, 404, 405])
 function passStatus(context: Context, passed: Passed, status: number): Answer {
   // Pomerium takes a 401 of the upstream as its cue to fetch the upstream's token: only where it brings that token.
   const passes = PASSED_STATUSES.has(status) || (status === 401 && context.settings.forwardsAuthorization)
-  if (!passes) return fail(context, passed, 'upstream_failed')
+  if (!passes) return fail(context, passed, status < 500 ? 'upstream_refused' : 'upstream_failed')
   const { decision_id } = passed.exchange
-  finish(context, passed, { end: 'upstream_failed', status })
-  return { kind: 'message', status, text: failureText(passed, 'upstream_failed'), decision_id }
+  finish(context, passed, { end: 'upstream_failed', status, cause: { code: 'upstream_refused' } })
+  return { kind: 'message', status, text: failureText(passed, 'upstream_refused'), decision_id }
 }
 
 function failureText(passed: Passed, reason: RefusalReason): string {

@@ -93,6 +93,7 @@ export const REFUSALS = {
   internal: row(500, rpc.INTERNAL_ERROR, 'The sidecar failed; nothing was sent'),
   // the upstream
   upstream_failed: row(502, rpc.UPSTREAM_FAILED, 'The MCP server could not be reached or broke off'),
+  upstream_refused: row(502, rpc.UPSTREAM_FAILED, 'The MCP server refused the request'),
   upstream_timeout: row(504, rpc.UPSTREAM_FAILED, 'The MCP server did not answer in time'),
   upstream_malformed: row(
     502,

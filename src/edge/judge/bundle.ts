@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
-import { createGunzip } from 'node:zlib'
+import { setFlagsFromString } from 'node:v8'
+import { gunzipSync } from 'node:zlib'
 import { extract } from 'tar-stream'
 import { isObject, type JsonObject, parseStrict } from '../../mcp/strict-json.ts'
 import { builtinsOf, createEvaluator } from './evaluator.ts'
@@ -37,6 +36,9 @@ const JSON_LIMITS = { bytes: LIMITS.bytes, depth: 128, keys: 20_000_000, string:
 /** Builtins of the host library that are JavaScript and answer as OPA does on what the policies give them. */
 const HOST_BUILTINS = new Set(['sprintf', 'json.is_valid', 'yaml.is_valid', 'yaml.marshal', 'yaml.unmarshal'])
 const CONTRACT = 1
+
+// Compiled whole at activation: a first call through each function must not pay for its compilation under a deadline.
+setFlagsFromString('--no-wasm-lazy-compilation')
 
 /**
  * Reads bundles and makes one policy of them, or says what is wrong with them. Nothing is written anywhere.
@@ -87,38 +89,25 @@ async function readBundle(name: string, archive: Buffer): Promise<Bundle> {
 /** Files of a gzipped tar, in memory. Anything but plain files and folders with plain names is refused. */
 async function unpack(name: string, archive: Buffer): Promise<Map<string, Buffer>> {
   const files = new Map<string, Buffer>()
-  let total = 0
-  const tar = extract()
-  const bounded = async function* (source: AsyncIterable<Buffer>) {
-    for await (const chunk of source) {
-      total += chunk.length
-      if (total > LIMITS.bytes)
-        throw new BundleError(`bundle ${name}: larger than ${LIMITS.bytes} bytes unpacked`)
-      yield chunk
-    }
-  }
-  const reading = (async () => {
+  const no = (text: string) => new BundleError(`bundle ${name}: ${text}`)
+  try {
+    const tar = extract()
+    tar.end(gunzipSync(archive, { maxOutputLength: LIMITS.bytes }))
     for await (const entry of tar) {
       const { type } = entry.header
       const path = entry.header.name.replace(/^\.?\//, '')
       const parts: Buffer[] = []
       for await (const chunk of entry) parts.push(chunk as Buffer)
       if (type === 'directory') continue
-      if (type !== 'file')
-        throw new BundleError(`bundle ${name}: ${JSON.stringify(path)} is a ${type}, not a file`)
-      const plain =
-        path !== '' && !path.split('/').some((part) => ['', '.', '..', '__proto__'].includes(part))
-      if (!plain || files.has(path))
-        throw new BundleError(`bundle ${name}: the name ${JSON.stringify(path)} is refused`)
-      if (files.size >= LIMITS.files) throw new BundleError(`bundle ${name}: more than ${LIMITS.files} files`)
+      if (type !== 'file') throw no(`${JSON.stringify(path)} is a ${type}, not a file`)
+      const plain = !path.split('/').some((part) => ['', '.', '..', '__proto__'].includes(part))
+      if (!plain || files.has(path)) throw no(`the name ${JSON.stringify(path)} is refused`)
+      if (files.size >= LIMITS.files) throw no(`more than ${LIMITS.files} files`)
       files.set(path, Buffer.concat(parts))
     }
-  })()
-  try {
-    await Promise.all([pipeline(Readable.from([archive]), createGunzip(), bounded, tar), reading])
   } catch (error) {
     if (error instanceof BundleError) throw error
-    throw new BundleError(`bundle ${name}: not a gzipped tar (${(error as Error).message})`)
+    throw no(`not a gzipped tar of at most ${LIMITS.bytes} bytes (${(error as Error).message})`)
   }
   return files
 }

@@ -1,0 +1,72 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { createIssuer } from './support/assertions.ts'
+import { sidecarConfig, startSidecar } from './support/sidecar.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+/** The program as a person starts it: what it printed and how it ended. */
+const cli = (args: string[], env: Record<string, string> = {}) =>
+  new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
+    execFile(
+      process.execPath,
+      ['src/main.ts', ...args],
+      { cwd: root, env: { PATH: process.env.PATH, ...env } },
+      (error, stdout, stderr) => {
+        resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr })
+      },
+    )
+  })
+
+test('--help and --version answer on stdout', async () => {
+  expect(await cli(['--help'])).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('Exit codes:'),
+    stderr: '',
+  })
+  expect((await cli(['-v'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+})
+
+test.each([
+  ['no command', [], /the command is run or check/],
+  ['another command', ['serve'], /the command is run or check/],
+  ['an unknown option', ['run', '--confg', 'x'], /Unknown option '--confg'/],
+  ['a file that is not there', ['run', '-c', '/nowhere.yaml'], /ENOENT/],
+  ['nothing configured', ['run'], /the configuration has \d+ fault/],
+])('wrong use, %s, is exit code 64 and says what to do', async (_name, args, says) => {
+  const { code, stdout, stderr } = await cli(args)
+  expect({ code, stdout }).toEqual({ code: 64, stdout: '' })
+  expect(stderr).toMatch(says)
+})
+
+test('a process that would believe any certificate does not start', async () => {
+  expect(await cli(['check'], { NODE_TLS_REJECT_UNAUTHORIZED: '0' })).toMatchObject({
+    code: 64,
+    stderr: expect.stringContaining('ca_file'),
+  })
+})
+
+test('a bundle that cannot be activated is exit code 1, with the reason', async () => {
+  const config = sidecarConfig({ upstream: 'http://127.0.0.1:1/mcp', jwks: createIssuer().jwks }, '/tmp')
+  const bundle = fileURLToPath(new URL('../package.json', import.meta.url))
+  const sets = ['bundles', 'plugins'].flatMap((key) => ['--set', `${key}=${JSON.stringify(config[key])}`])
+  const { code, stderr } = await cli(['run', ...sets, '--bundle', bundle])
+  expect({ code, says: stderr.includes('not a gzipped tar') }).toEqual({ code: 1, says: true })
+})
+
+test('check says that a sound configuration is sound', async () => {
+  const config = sidecarConfig({ upstream: 'http://127.0.0.1:1/mcp', jwks: createIssuer().jwks }, '/tmp')
+  const sets = ['bundles', 'plugins'].flatMap((key) => ['--set', `${key}=${JSON.stringify(config[key])}`])
+  expect(await cli(['check', ...sets])).toMatchObject({ code: 0, stdout: 'the configuration is sound\n' })
+})
+
+test('a port that is taken is exit code 1', async () => {
+  const sidecar = await startSidecar({ upstream: 'http://127.0.0.1:1/mcp', jwks: createIssuer().jwks })
+  const again = startSidecar({
+    upstream: 'http://127.0.0.1:1/mcp',
+    jwks: createIssuer().jwks,
+    config: { plugins: { mcp: { addr: `127.0.0.1:${sidecar.port}` } } },
+  })
+  await expect(again).rejects.toThrow(/ended with 1.*EADDRINUSE/s)
+  expect(await sidecar.stop()).toBe(0)
+})
