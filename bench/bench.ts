@@ -1,5 +1,5 @@
 // What the sidecar costs, measured in one run on loopback against a transparent proxy and an OPA server.
-//   node bench/bench.ts [--quick] [--seconds N] [--rounds N] [--only NAME,…] [--kind call|list] [--at N,…]
+//   node bench/bench.ts [--quick] [--seconds N] [--rounds N] [--only NAME,…] [--kind call|list] [--at N,…] [--profile FOLDER]
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,6 +23,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     kind: { type: 'string' },
     at: { type: 'string' },
+    profile: { type: 'string' },
   },
 })
 const quick = values.quick
@@ -134,7 +135,8 @@ async function startAll(): Promise<Variant[]> {
 
   await add('direct', undefined, async () => upstream)
   await add('proxy', undefined, () => startNode('proxy.ts', [url]))
-  const sidecar = () => startNode('../src/main.ts', ['run', '-c', configFor('sidecar', url)])
+  const profile = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
+  const sidecar = () => startNode('../src/main.ts', ['run', '-c', configFor('sidecar', url)], profile)
   await add('sidecar ES256', 'ES256', sidecar)
   await add('sidecar RS256', 'RS256', async () => {
     const same = variants.find(({ name }) => name === 'sidecar ES256')

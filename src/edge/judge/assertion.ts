@@ -78,12 +78,30 @@ export function verifyAssertion(
   if (entry.algorithm !== alg) return no('assertion_algorithm')
   if (alg === 'ES256' && signature.length !== 64) return no('assertion_signature')
   const signed = Buffer.from(assertion.slice(0, assertion.lastIndexOf('.')), 'latin1')
-  const how = alg === 'ES256' ? ({ key: entry.key, dsaEncoding: 'ieee-p1363' } as const) : entry.key
-  if (!verify('sha256', signed, how, signature)) return no('assertion_signature')
+  const encoded = alg === 'ES256' ? derSignature(signature) : signature
+  if (!verify('sha256', signed, entry.key, encoded)) return no('assertion_signature')
   const text = decodeText(payload)
   const claims = text === undefined ? undefined : parseStrict(text)
   if (!claims?.ok) return no('assertion_claims')
   return identityFromClaims(claims.value, expected, now)
+}
+
+/**
+ * `r` and `s` of 32 bytes each (RFC 7518, 3.4) in the form that OpenSSL reads (RFC 3279, 2.2.3). `node:crypto` does it
+ * too, but its way there by `dsaEncoding` takes a fifth of the whole verification.
+ */
+export function derSignature(raw: Buffer): Buffer {
+  const body = [...derInteger(raw.subarray(0, 32)), ...derInteger(raw.subarray(32, 64))]
+  return Buffer.from([0x30, body.length, ...body])
+}
+
+/** An unsigned number of at most 32 bytes, in as few bytes as it needs. */
+function derInteger(number: Buffer): number[] {
+  let from = 0
+  while (from < number.length - 1 && number[from] === 0) from++
+  const bytes = [...number.subarray(from)]
+  if ((bytes[0] as number) >= 0x80) bytes.unshift(0)
+  return [0x02, bytes.length, ...bytes]
 }
 
 /** The bytes of one part; undefined unless this is their one base64url spelling. */
