@@ -16,6 +16,7 @@ export const REFUSALS = {
   bad_host: row(421, rpc.INVALID_REQUEST, 'This host name is not served here'),
   bad_origin: row(403, rpc.INVALID_REQUEST, 'This origin may not use the server'),
   bad_http: malformed('The HTTP request is ambiguous or uses a feature that is refused'),
+  bad_expectation: row(417, rpc.INVALID_REQUEST, 'This expectation cannot be met'),
   repeated_header: malformed('A header that must come once came more than once'),
   bad_content_type: row(415, rpc.INVALID_REQUEST, 'The body must be application/json in UTF-8, not encoded'),
   too_large: row(413, rpc.INVALID_REQUEST, 'The body is larger than is accepted'),

@@ -49,7 +49,7 @@ export function createListener(
   let inFlight = 0
   let draining = false
 
-  const serve = async (request: IncomingMessage, response: ServerResponse) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse, fault?: RefusalReason) => {
     const began = performance.now()
     const gone = new AbortController()
     response.once('close', () => {
@@ -63,11 +63,14 @@ export function createListener(
     if (request.method === 'GET') streams.add(cut)
     inFlight++
     try {
-      const reading = await read(request, gone.signal)
+      const reading: Reading = fault
+        ? { ok: false, reason: fault, arrival: emptyArrival(gone.signal) }
+        : await read(request, gone.signal)
       const answer = reading.ok
         ? await handle(reading.arrival)
         : await refuse(context, exchangeOf(context, reading.arrival), reading.reason, { id: null })
-      await write(response, answer, gone.signal, request.complete)
+      // After a request that was refused for its form, what else the connection holds is nobody's to say.
+      await write(response, answer, gone.signal, reading.ok && request.complete)
     } catch {
       // Not expected; whatever it was, nothing was let through by it.
       const arrival = emptyArrival(gone.signal)
@@ -101,7 +104,7 @@ export function createListener(
   }
 
   const checkHead = (request: IncomingMessage, head: Head): RefusalReason | undefined => {
-    if (request.httpVersion !== '1.1') return 'bad_http'
+    if (request.httpVersion !== '1.1' || head.host === undefined) return 'bad_http'
     if (request.url !== settings.endpoint) return 'bad_path'
     if (!['POST', 'GET', 'DELETE'].includes(request.method ?? '')) return 'bad_verb'
     const host = head.host?.replace(/:\d+$/, '').toLowerCase()
@@ -199,6 +202,8 @@ export function createListener(
       connectionsCheckingInterval: 2_000,
       keepAliveTimeout: 65_000,
       insecureHTTPParser: false,
+      // It is required all the same, but refused here, with a record.
+      requireHostHeader: false,
     },
     (request, response) => void serve(request, response),
   )
@@ -208,9 +213,8 @@ export function createListener(
     if (parsed.ok && !checkHead(request, parsed.head)) response.writeContinue()
     void serve(request, response)
   })
-  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
-    response.writeHead(417, { 'content-length': 0, connection: 'close' })
-    response.end()
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    void serve(request, response, 'bad_expectation')
   })
   const refuseSocket = async (socket: Duplex, reason: RefusalReason, status: string) => {
     if (!socket.writable) return socket.destroy()
