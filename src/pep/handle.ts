@@ -127,8 +127,10 @@ export async function refuse(
   const { ports } = context
   const { decision_id, arrival } = exchange
   const refusal: { status: number; code: number; text: string; retryAfter?: number } = REFUSALS[reason]
-  // In the legacy era a 404 means that the session is gone (2025-11-25, "Session Management").
-  const status = reason === 'unknown_method' && about.era === 'legacy' ? 200 : refusal.status
+  // In the legacy era a 404 means that the session is gone (2025-11-25, "Session Management"); what is no request has
+  // no answer but its status.
+  const gentle = reason === 'unknown_method' && about.era === 'legacy'
+  const status = gentle ? (about.id === null ? 400 : 200) : refusal.status
   ports.count('rejected')
   const facts = {
     decision_id,
