@@ -210,7 +210,10 @@ function inspectKeys(keys: string[], limits: JsonLimits): JsonFault | undefined 
 
 /** Keys that a case-insensitive reader takes for one another fold to the same text (ASCII and Unicode, with NFKC). */
 export const foldKey = (key: string): string =>
-  key.normalize('NFKC').toUpperCase().toLowerCase().normalize('NFKC')
+  ASCII.test(key) ? key.toLowerCase() : key.normalize('NFKC').toUpperCase().toLowerCase().normalize('NFKC')
+
+/** NFKC leaves it as it is, and it has no letter that two others fold to. */
+const ASCII = /^[\0-\x7f]*$/
 
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -66,13 +66,17 @@ function compare(
     }
   }
   const open = parts.some(isOpen)
-  const folded = new Set([...declared.keys()].map(foldKey))
+  let folded: Set<string> | undefined
+  const isDeclaredOtherwise = (key: string) => {
+    folded ??= new Set([...declared.keys()].map(foldKey))
+    return folded.has(foldKey(key))
+  }
   for (const key of Object.keys(value)) {
     const pointer = `${at}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
     const known = declared.get(key)
     if (known && depth < MAX_DEPTH) {
       if (!compare(value[key] as Json, known, root, pointer, found, depth + 1)) return false
-    } else if (!known && folded.has(foldKey(key))) return false
+    } else if (!known && isDeclaredOtherwise(key)) return false
     else if (known || !open) found.push(pointer)
   }
   return true
