@@ -47,8 +47,9 @@ export function scrub(value: JsonObject, at: string, digest: (text: string) => s
     if (depth > DEEPEST || entries.length > WIDEST) return cut(JSON.stringify(node), pointer)
     const out: JsonObject = {}
     for (const [key, inner] of entries) {
-      const below = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
-      if (!Array.isArray(node) && isSecretKey(key) && inner !== null && typeof inner !== 'boolean') {
+      const { secret, token } = aboutKey(key)
+      const below = `${pointer}/${token}`
+      if (!Array.isArray(node) && secret && inner !== null && typeof inner !== 'boolean') {
         masked.push(below)
         out[key] = MASK
       } else out[key] = walk(inner, below, depth + 1)
@@ -56,6 +57,25 @@ export function scrub(value: JsonObject, at: string, digest: (text: string) => s
     return Array.isArray(node) ? Object.values(out) : out
   }
   return { value: walk(value, at, 0) as JsonObject, masked, truncated }
+}
+
+/** Whether a key names a secret, and how a JSON pointer writes it. */
+type AboutKey = { secret: boolean; token: string }
+
+/** The same few keys come in every message. The table is bounded, and starts anew when it is full. */
+const keys = new Map<string, AboutKey>()
+const KEYS = 2000
+const LONGEST_KEY = 64
+
+function aboutKey(key: string): AboutKey {
+  const known = keys.get(key)
+  if (known) return known
+  const about = { secret: isSecretKey(key), token: key.replaceAll('~', '~0').replaceAll('/', '~1') }
+  if (key.length <= LONGEST_KEY) {
+    if (keys.size >= KEYS) keys.clear()
+    keys.set(key, about)
+  }
+  return about
 }
 
 const isSecretKey = (key: string): boolean =>
