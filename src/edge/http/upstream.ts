@@ -12,7 +12,7 @@ export type HttpUpstreamSettings = {
   authorization?: string
   ca?: string
   connections: number
-  /** milliseconds until the head of an answer */
+  /** milliseconds until the head of an answer, and from there until the end of one that is no stream */
   timeout: number
   /** bytes of one message */
   messageLimit: number
@@ -61,10 +61,12 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
           body: hasBody ? call.text : null,
           signal: call.signal,
         })
-        return await replyOf(call, answer, settings.messageLimit)
+        return await replyOf(call, answer, settings)
       } catch (error) {
         const late =
-          error instanceof errors.HeadersTimeoutError || error instanceof errors.ConnectTimeoutError
+          error instanceof errors.HeadersTimeoutError ||
+          error instanceof errors.BodyTimeoutError ||
+          error instanceof errors.ConnectTimeoutError
         return { kind: 'failed', fault: late ? 'upstream_timeout' : 'upstream_failed' }
       }
     },
@@ -77,7 +79,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
       const signal = AbortSignal.timeout(settings.timeout)
       pool
         .request({ method: 'POST', path, headers, body: declineText(id, method), signal })
-        .then((answer) => answer.body.dump())
+        .then((answer) => quiet(answer.body).dump())
         .catch(() => undefined)
     },
     close: () => pool.destroy(),
@@ -93,8 +95,13 @@ export function declineText(id: RpcId, method: string): string {
 
 type HttpAnswer = Awaited<ReturnType<Pool['request']>>
 
-async function replyOf(call: Call, answer: HttpAnswer, limit: number): Promise<Reply> {
-  const { statusCode: status, headers, body } = answer
+/** A body that is let go of emits an error; without a listener that would end the process. Readers still see it. */
+const quiet = (body: HttpAnswer['body']): HttpAnswer['body'] => body.on('error', () => undefined)
+
+async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSettings): Promise<Reply> {
+  const { statusCode: status, headers } = answer
+  const { messageLimit: limit, timeout } = settings
+  const body = quiet(answer.body)
   const one = (name: string): string | undefined => {
     const value = headers[name]
     return typeof value === 'string' ? value : undefined
@@ -112,7 +119,7 @@ async function replyOf(call: Call, answer: HttpAnswer, limit: number): Promise<R
   const type = essence(one('content-type'))
 
   if (status >= 400) {
-    const text = await collect(body, limit)
+    const text = await collect(body, limit, timeout)
     const error = call.kind === 'request' && text ? readUpstream(text) : undefined
     // An error of the protocol keeps its words; any other body stays here.
     if (text && error?.kind === 'response' && error.error && error.id === call.id)
@@ -129,20 +136,29 @@ async function replyOf(call: Call, answer: HttpAnswer, limit: number): Promise<R
   }
   if (type === 'text/event-stream') return { kind: 'stream', frames: framesOf(body, limit), ...session }
   if (type !== 'application/json') return malformed()
-  const text = await collect(body, limit)
+  const text = await collect(body, limit, timeout)
   return text
     ? { kind: 'message', status, body: text, ...session }
     : { kind: 'failed', fault: 'upstream_malformed' }
 }
 
-/** The whole body, or undefined if it is larger than a message may be. */
-async function collect(body: HttpAnswer['body'], limit: number): Promise<Buffer | undefined> {
+/** The whole body of one message, or undefined if it is larger than one may be. Throws if it takes too long. */
+async function collect(
+  body: HttpAnswer['body'],
+  limit: number,
+  timeout: number,
+): Promise<Buffer | undefined> {
   const parts: Buffer[] = []
   let size = 0
-  for await (const chunk of body) {
-    size += (chunk as Buffer).length
-    if (size > limit) return undefined
-    parts.push(chunk as Buffer)
+  const late = setTimeout(() => body.destroy(new errors.BodyTimeoutError()), timeout)
+  try {
+    for await (const chunk of body) {
+      size += (chunk as Buffer).length
+      if (size > limit) return undefined
+      parts.push(chunk as Buffer)
+    }
+  } finally {
+    clearTimeout(late)
   }
   return parts.length === 1 ? parts[0] : Buffer.concat(parts)
 }
