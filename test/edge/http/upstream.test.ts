@@ -256,7 +256,7 @@ describe('statuses', () => {
     expect(answer.json()).toEqual({ jsonrpc: '2.0', id: 1, error })
     expect(outcome).toMatchObject({ rpc_error: -32602, status: 400 })
     await fails(CALL, () => httpAnswer(400, { jsonrpc: '2.0', id: 2, error: { code: 1, message: CANARY } }), {
-      ...broken,
+      ...refused,
       status: 400,
     })
   })
@@ -685,7 +685,7 @@ describe('connections', () => {
       .find((event) => event.custom.event === 'decision')!
     const [, outcome] = await sidecar.recordsOf(decision.decision_id, 2)
     expect(outcome?.custom).toMatchObject({ event: 'outcome', end: 'client_gone' })
-    expect(closed).toBe(true)
+    await expect.poll(() => closed).toBe(true)
   })
 })
 
