@@ -64,7 +64,7 @@ export function readMessage(value: Json): MessageResult {
   const { method } = value
   if (typeof method !== 'string' || method === '') return no('bad_method')
   const params = has('params') ? value.params : {}
-  if (!isObject(params)) return no('bad_params')
+  if (!isObject(params) || !(params._meta === undefined || isObject(params._meta))) return no('bad_params')
   for (const key of Object.keys(params)) {
     const known = FOLDED_PARAMS.get(foldKey(key))
     if (known !== undefined && known !== key) return no('bad_params')
@@ -78,6 +78,20 @@ function readResponse(value: JsonObject, id: RpcId | null): MessageResult {
   if (isObject(value.result)) return { ok: true, message: { kind: 'response', id, result: value.result } }
   if (isObject(value.error)) return { ok: true, message: { kind: 'response', id, error: value.error } }
   return { ok: false, fault: 'bad_response', id }
+}
+
+/** What the protocol itself puts into `_meta` (2026-07-28, basic "`_meta`", and the trace context of W3C). */
+const PROTOCOL_META = /^(?:io\.modelcontextprotocol\/|(?:progressToken|traceparent|tracestate|baggage)$)/
+
+/**
+ * The message without what others put into `_meta`: no policy sees it there, so a server must not, either. It could
+ * be a switch of that server.
+ */
+export function withProtocolMeta<M extends Request | Notification>(message: M): M {
+  const { _meta } = message.params
+  if (!isObject(_meta) || Object.keys(_meta).every((key) => PROTOCOL_META.test(key))) return message
+  const kept = Object.fromEntries(Object.entries(_meta).filter(([key]) => PROTOCOL_META.test(key)))
+  return { ...message, params: { ...message.params, _meta: kept } }
 }
 
 /** The text that goes on: made from the object that was judged, never from the bytes that came. */

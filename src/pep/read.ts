@@ -1,6 +1,13 @@
 import { HEADER_MISMATCH } from '../mcp/error.ts'
 import { classify, type Era, makeHeaders } from '../mcp/headers.ts'
-import { type Notification, type Request, type RpcId, readMessage, writeMessage } from '../mcp/message.ts'
+import {
+  type Notification,
+  type Request,
+  type RpcId,
+  readMessage,
+  withProtocolMeta,
+  writeMessage,
+} from '../mcp/message.ts'
 import { type Method, methodToServer } from '../mcp/methods.ts'
 import { type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
 import { claimedOwner, ownerKey, ownerOf } from '../pdp/identity.ts'
@@ -31,9 +38,9 @@ export function readPost(context: Context, exchange: Exchange): ReadResult {
   if (!parsed.ok) return { ok: false, reason: parsed.fault, id: null }
   const one = readMessage(parsed.value)
   if (!one.ok) return { ok: false, reason: one.fault, id: one.id }
-  const { message } = one
   // No request of the upstream is delivered yet, so there is none that a response could answer.
-  if (message.kind === 'response') return { ok: false, reason: 'unexpected_response', id: null }
+  if (one.message.kind === 'response') return { ok: false, reason: 'unexpected_response', id: null }
+  const message = withProtocolMeta(one.message)
   const id = message.kind === 'request' ? message.id : null
 
   let classified = classify(message, arrival.headers, undefined)

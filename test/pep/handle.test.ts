@@ -171,6 +171,24 @@ describe('an allowed call', () => {
     })
   })
 
+  test('A29: a switch in _meta that no policy sees does not reach the upstream; what the protocol puts there does', async () => {
+    const world = handlerIn({})
+    const _meta = {
+      progressToken: 1,
+      traceparent: 't',
+      'io.modelcontextprotocol/x': 1,
+      'com.github/toolsets': 'all',
+      sudo: true,
+    }
+    await world.handle(arrival({ ...call(), params: { name: 'x', _meta } }))
+    const sent = JSON.parse(world.calls[0]?.text ?? '')
+    expect(sent.params._meta).toEqual({ progressToken: 1, traceparent: 't', 'io.modelcontextprotocol/x': 1 })
+    expect(await world.handle(arrival({ ...call(), params: { name: 'x', _meta: 'sudo' } }))).toMatchObject({
+      status: 400,
+    })
+    expect(world.calls).toHaveLength(1)
+  })
+
   test('I3: has no effect when its record is refused', async () => {
     const world = handlerIn({ durable: false })
     const answer = await world.handle(arrival(call()))
