@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { isAbsolute } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -22,7 +23,7 @@ export const file = (name: string): string => fileURLToPath(new URL(name, import
 
 /** Starts a program of ours and waits for it to listen. */
 export async function startNode(script: string, args: string[], nodeArgs: string[] = []): Promise<Part> {
-  const child = spawn(process.execPath, [...nodeArgs, file(script), ...args], {
+  const child = spawn(process.execPath, [...nodeArgs, isAbsolute(script) ? script : file(script), ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   const addr = await listening(child, script)
