@@ -1,11 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { BlockList, isIPv6 } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { writeFrame } from '../../mcp/sse.ts'
 import type { Identity } from '../../pdp/identity.ts'
 import { type Context, createHandler, type Exchange, refuse } from '../../pep/handle.ts'
-import type { Answer, Arrival } from '../../pep/ports.ts'
+import type { Arrival } from '../../pep/ports.ts'
 import type { RefusalReason } from '../../pep/refusal.ts'
+import { writeAnswer } from './answer.ts'
 import { readBody } from './body.ts'
 import { type Head, isJsonType, readHead } from './hop-headers.ts'
 
@@ -32,11 +32,6 @@ export type Listener = {
   drain: () => Promise<void>
 }
 
-/** Milliseconds between comments on a silent stream, so that nothing on the way takes it for dead. */
-const HEARTBEAT = 15_000
-/** Milliseconds a first message is waited for before an answer becomes a stream. */
-const PATIENCE = 1_000
-
 /** MCP over HTTP/1.1: one path, three methods. What is no MCP message is refused here, by the same table. */
 export function createListener(
   context: Context,
@@ -61,6 +56,11 @@ export function createListener(
       if (!response.headersSent) response.destroy()
     }
     if (request.method === 'GET') streams.add(cut)
+    // The answer to a call is waited for by a drain; the stream of a session has no end of its own.
+    const open = (end: () => void) => {
+      if (request.method === 'GET') streams.add(end)
+      return () => void streams.delete(end)
+    }
     inFlight++
     try {
       const reading: Reading = fault
@@ -70,20 +70,25 @@ export function createListener(
         ? await handle(reading.arrival)
         : await refuse(context, exchangeOf(context, reading.arrival), reading.reason, { id: null })
       // After a request that was refused for its form, what else the connection holds is nobody's to say.
-      await write(response, answer, gone.signal, reading.ok && request.complete)
+      await writeAnswer(response, answer, gone.signal, reading.ok && request.complete, open)
     } catch {
-      // Not expected; whatever it was, nothing was let through by it.
-      const arrival = emptyArrival(gone.signal)
-      await write(
-        response,
-        await refuse(context, exchangeOf(context, arrival), 'internal', { id: null }),
-        gone.signal,
-        false,
-      )
+      await breakOff(response, gone.signal, open)
     } finally {
       streams.delete(cut)
       inFlight--
     }
+  }
+
+  /** Not expected; whatever it was, nothing was let through by it, and it must not end the process. */
+  const breakOff = async (
+    response: ServerResponse,
+    signal: AbortSignal,
+    open: (end: () => void) => () => void,
+  ) => {
+    if (response.headersSent) return void response.destroy()
+    const exchange = exchangeOf(context, emptyArrival(signal))
+    const answer = await refuse(context, exchange, 'internal', { id: null })
+    await writeAnswer(response, answer, signal, false, open)
   }
 
   type Reading = { ok: true; arrival: Arrival } | { ok: false; reason: RefusalReason; arrival: Arrival }
@@ -143,57 +148,6 @@ export function createListener(
     }
   }
 
-  /** A response that came at once is one message; anything else is a stream. */
-  const writeStream = async (
-    response: ServerResponse,
-    answer: Extract<Answer, { kind: 'stream' }>,
-    signal: AbortSignal,
-  ) => {
-    const items = answer.items[Symbol.asyncIterator]()
-    const stop = () => void items.return?.()
-    const first = items.next()
-    const early = await Promise.race([first, later(PATIENCE)])
-    if (early && !early.done && early.value.final) {
-      stop()
-      return writeMessage(
-        response,
-        { kind: 'message', status: 200, text: early.value.text, decision_id: answer.decision_id },
-        true,
-      )
-    }
-    response.writeHead(200, {
-      'content-type': 'text/event-stream',
-      'cache-control': 'no-store',
-      'x-accel-buffering': 'no',
-    })
-    response.flushHeaders()
-    const end = () => {
-      stop()
-      response.end()
-    }
-    // The answer to a call is waited for; the stream of a session has no end of its own.
-    if (response.req.method === 'GET') streams.add(end)
-    const beat = setInterval(() => response.write(': keep-alive\n\n'), HEARTBEAT)
-    try {
-      for (let step = await first; !step.done; step = await items.next()) {
-        if (!response.write(writeFrame(step.value.text))) await drained(response, signal)
-        if (step.value.final || signal.aborted) break
-      }
-    } finally {
-      clearInterval(beat)
-      streams.delete(end)
-      stop()
-      response.end()
-    }
-  }
-
-  const write = async (response: ServerResponse, answer: Answer, signal: AbortSignal, bodyRead: boolean) => {
-    if (answer.kind === 'stream') return writeStream(response, answer, signal)
-    if (answer.kind === 'message') return writeMessage(response, answer, bodyRead)
-    response.writeHead(answer.status, { 'content-length': 0 })
-    response.end()
-  }
-
   const server = createServer(
     {
       maxHeaderSize: 64 << 10,
@@ -251,25 +205,6 @@ export function createListener(
   }
 }
 
-function writeMessage(
-  response: ServerResponse,
-  answer: Extract<Answer, { kind: 'message' }>,
-  bodyRead: boolean,
-): void {
-  const headers: Record<string, string | number> = {
-    'content-type': 'application/json',
-    'cache-control': 'no-store',
-    'content-length': Buffer.byteLength(answer.text),
-  }
-  if (answer.session !== undefined) headers['mcp-session-id'] = answer.session
-  if (answer.retryAfter !== undefined) headers['retry-after'] = answer.retryAfter
-  if (answer.status === 405) headers.allow = 'POST, GET, DELETE'
-  // What is left of a body that was not read must not be taken for a next request.
-  if (!bodyRead) headers.connection = 'close'
-  response.writeHead(answer.status, headers)
-  response.end(answer.text)
-}
-
 /** The client's address as the proxy in front saw it: the last entry, and only from a proxy that is configured. */
 function forwardedAddress(
   peer: string | undefined,
@@ -313,16 +248,3 @@ const exchangeOf = ({ ports }: Context, arrival: Arrival): Exchange => ({
 /** Metric labels take no text of the client's. */
 const methodLabel = (method: string | undefined): string =>
   ['POST', 'GET', 'DELETE'].includes(method ?? '') ? String(method).toLowerCase() : 'other'
-
-const later = (ms: number): Promise<undefined> =>
-  new Promise((resolve) => {
-    setTimeout(() => resolve(undefined), ms).unref()
-  })
-
-/** The client reads on, or is gone. */
-const drained = (response: ServerResponse, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    response.once('drain', resolve)
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })

@@ -1,0 +1,120 @@
+import type { ServerResponse } from 'node:http'
+import { writeFrame } from '../../mcp/sse.ts'
+import type { Answer } from '../../pep/ports.ts'
+
+/** Milliseconds between comments on a silent stream, so that nothing on the way takes it for dead. */
+const HEARTBEAT = 15_000
+/** Milliseconds a first message is waited for before an answer becomes a stream. */
+const PATIENCE = 1_000
+/** Milliseconds that a client may leave a full connection unread. */
+const STALL = 30_000
+
+/**
+ * Writes an answer in the form that HTTP has for it.
+ * @param reusable whether the connection may carry a next request
+ * @param open told how to end a stream early; returns what is to be called when it has ended
+ */
+export async function writeAnswer(
+  response: ServerResponse,
+  answer: Answer,
+  signal: AbortSignal,
+  reusable: boolean,
+  open: (end: () => void) => () => void,
+): Promise<void> {
+  if (answer.kind === 'stream') return writeStream(response, answer, signal, open)
+  if (answer.kind === 'message') return writeMessage(response, answer, reusable)
+  response.writeHead(answer.status, { 'content-length': 0 })
+  response.end()
+}
+
+function writeMessage(
+  response: ServerResponse,
+  answer: Extract<Answer, { kind: 'message' }>,
+  reusable: boolean,
+): void {
+  const headers: Record<string, string | number> = {
+    'content-type': 'application/json',
+    'cache-control': 'no-store',
+    'content-length': Buffer.byteLength(answer.text),
+  }
+  if (answer.session !== undefined) headers['mcp-session-id'] = answer.session
+  if (answer.retryAfter !== undefined) headers['retry-after'] = answer.retryAfter
+  if (answer.status === 405) headers.allow = 'POST, GET, DELETE'
+  // What is left of a body that was not read must not be taken for a next request.
+  if (!reusable) headers.connection = 'close'
+  response.writeHead(answer.status, headers)
+  response.end(answer.text)
+}
+
+/** A response that came at once is one message; anything else is a stream. */
+async function writeStream(
+  response: ServerResponse,
+  { items, decision_id }: Extract<Answer, { kind: 'stream' }>,
+  signal: AbortSignal,
+  open: (end: () => void) => () => void,
+): Promise<void> {
+  const iterator = items[Symbol.asyncIterator]()
+  const stop = () => void iterator.return?.()
+  const first = iterator.next()
+  const early = await within(PATIENCE, first)
+  if (early && !early.done && early.value.final) {
+    stop()
+    return writeMessage(response, { kind: 'message', status: 200, text: early.value.text, decision_id }, true)
+  }
+  response.writeHead(200, {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+  })
+  response.flushHeaders()
+  const closed = open(() => {
+    stop()
+    response.end()
+  })
+  const beat = setInterval(() => response.write(': keep-alive\n\n'), HEARTBEAT)
+  try {
+    for (let step = await first; !step.done; step = await iterator.next()) {
+      if (!response.write(writeFrame(step.value.text)) && !(await drained(response, signal))) {
+        response.destroy()
+        break
+      }
+      if (step.value.final || signal.aborted) break
+    }
+  } finally {
+    clearInterval(beat)
+    closed()
+    stop()
+    response.end()
+  }
+}
+
+/** What comes in time, else undefined. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), ms)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** True when the client has read on; false when it is gone, or reads nothing for too long. */
+function drained(response: ServerResponse, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const done = (read: boolean) => {
+      clearTimeout(timer)
+      response.off('drain', onDrain)
+      signal.removeEventListener('abort', onGone)
+      resolve(read)
+    }
+    const onDrain = () => done(true)
+    const onGone = () => done(false)
+    const timer = setTimeout(onGone, STALL)
+    response.once('drain', onDrain)
+    signal.addEventListener('abort', onGone)
+    if (signal.aborted) onGone()
+  })
+}
