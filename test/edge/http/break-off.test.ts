@@ -20,7 +20,7 @@ async function listen(broken: Partial<Ports>) {
     judge: async () => ({ kind: 'unavailable', fault: 'no_bundle' }),
     forward: async () => ({ kind: 'failed', fault: 'upstream_failed' }),
     decline: () => {},
-    record: async (line) => void lines.push(JSON.parse(finishLine(line, lines.length + 1))) ?? true,
+    record: async (line) => lines.push(JSON.parse(finishLine(line, lines.length + 1))) > 0,
     count: () => {},
     now: Date.now,
     newId: () => `id-${++n}`,
