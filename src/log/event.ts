@@ -1,7 +1,7 @@
-import type { JsonObject } from '../mcp/strict-json.ts'
+import { isObject, type Json, type JsonObject } from '../mcp/strict-json.ts'
 import type { Decision } from '../pdp/decision.ts'
 import type { Input } from '../pdp/input.ts'
-import { scrub } from './mask.ts'
+import { type Masked, scrub, scrubText } from './mask.ts'
 
 /**
  * Decision-log events: OPA's EventV1 names (OPA v1/plugins/logs), one JSON object a line, what OPA has no name for in
@@ -26,7 +26,7 @@ export type Facts = {
 /** An event line without its end; the spool adds `seq` and closes it. */
 export type OpenLine = string & { readonly open: unique symbol }
 
-/** The record of one decision. Every value of the input is in it once, secrets in none. */
+/** The record of one decision. Every value of the input is in it once, secrets in none, within bounds. */
 export function decisionEvent(
   origin: Origin,
   facts: Facts,
@@ -39,33 +39,60 @@ export function decisionEvent(
     digest: (text: string) => string
     digests: JsonObject
     jti?: string
+    /** without what the caller sent: an evaluation that was stopped must not be followed by more work on its input */
+    brief?: boolean
   },
 ): OpenLine {
-  const { identity, ...asked } = input
-  const clean = scrub(asked as unknown as JsonObject, '/input', more.digest)
-  const claims = scrub(identity as unknown as JsonObject, '/input/identity', more.digest)
-  const masked = [...clean.masked, ...claims.masked]
-  const truncated = [...clean.truncated, ...claims.truncated]
+  const whole = input as unknown as JsonObject
+  const clean = (more.brief ? undefined : scrub(whole, '/input', more.digest)) ?? briefOf(whole)
+  const { value, masked, truncated } = clean
   return open({
     ...head(origin, facts),
     path,
-    input: { ...clean.value, identity: claims.value },
+    input: value,
     result: decision as unknown as JsonObject,
     ...(masked.length > 0 && { masked }),
-    ...(more.error !== undefined && { error: { message: more.error } }),
+    ...(more.error !== undefined && { error: { message: more.error.slice(0, 1000).toWellFormed() } }),
     ...(input.http.source_ip !== undefined && { requested_by: input.http.source_ip }),
     metrics: { timer_rego_query_eval_ns: more.eval_ns },
     custom: {
       event: 'decision',
       event_id: facts.event_id,
       disposition: dispositionOf(decision),
-      ...(facts.rpc_id !== undefined && { rpc_id: facts.rpc_id }),
+      ...rpcId(facts),
       ...(more.jti !== undefined && { assertion_jti: more.jti }),
       ...(truncated.length > 0 && { truncated }),
       ...more.digests,
     },
   })
 }
+
+/** What the caller made long is left out; who asked for what stays. */
+function briefOf(input: JsonObject): Masked {
+  const value: JsonObject = {}
+  const truncated: string[] = []
+  for (const [key, part] of Object.entries(input)) {
+    if (typeof part !== 'object' || part === null || KEPT_BRIEFLY.has(key)) value[key] = clip(part)
+    else truncated.push(`/input/${key}`)
+  }
+  return { value, masked: [], truncated }
+}
+
+const KEPT_BRIEFLY = new Set(['tool', 'prompt', 'resource', 'client', 'http', 'identity'])
+
+/** Strings and lists of strings at the first two levels, each shortened. */
+function clip(part: Json): Json {
+  if (typeof part === 'string') return scrubText(part)
+  if (Array.isArray(part))
+    return part.slice(0, 100).flatMap((item) => (typeof item === 'string' ? [scrubText(item)] : []))
+  if (!isObject(part)) return part
+  const plain = Object.entries(part).filter(([, value]) => !isObject(value))
+  return Object.fromEntries(plain.map(([key, value]) => [key, clip(value)]))
+}
+
+/** An id that the client chose is text of the client's. */
+const rpcId = ({ rpc_id }: Facts) =>
+  rpc_id === undefined ? {} : { rpc_id: typeof rpc_id === 'string' ? scrubText(rpc_id) : rpc_id }
 
 const dispositionOf = (decision: Decision): Disposition => {
   if (!decision.allow) return 'denied'
@@ -90,7 +117,7 @@ export function rejectEvent(
       cause,
       ...(http.request_id !== undefined && { request_id: http.request_id }),
       ...(subject !== undefined && { subject }),
-      ...(facts.rpc_id !== undefined && { rpc_id: facts.rpc_id }),
+      ...rpcId(facts),
     },
   })
 }

@@ -56,7 +56,7 @@ export function classify(
   if (message.kind === 'request' && message.method === 'initialize') {
     const asked = message.params.protocolVersion
     if (typeof asked !== 'string') return { ok: false, fault: 'missing_meta', code: INVALID_PARAMS }
-    return { ok: true, era: 'legacy', version: version ?? asked.slice(0, 32) }
+    return { ok: true, era: 'legacy', version: version ?? asked.slice(0, 32).toWellFormed() }
   }
   if (sessionVersion !== undefined && version !== undefined && version !== sessionVersion) {
     return { ok: false, fault: 'version_differs_from_session', code: INVALID_REQUEST }
@@ -84,7 +84,7 @@ const mismatch = (): Classified => ({ ok: false, fault: 'header_mismatch', code:
 
 function unsupported(requested: string): Classified {
   const supported = [...LEGACY_VERSIONS, ...MODERN_VERSIONS]
-  const data = { supported, requested: requested.slice(0, 32) }
+  const data = { supported, requested: requested.slice(0, 32).toWellFormed() }
   return { ok: false, fault: 'unsupported_version', code: UNSUPPORTED_VERSION, data }
 }
 

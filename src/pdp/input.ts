@@ -36,10 +36,10 @@ export type DraftFault =
   | 'missing_name'
   | 'bad_arguments'
   | 'bad_uri'
-  | 'ambiguous_argument'
   | 'unsupported_task'
   | 'unsupported_input_response'
-export type DraftResult = { ok: true; draft: Draft } | { ok: false; fault: DraftFault }
+/** `ambiguous`: to be refused once the identity is known, for the answer tells what that identity was shown. */
+export type DraftResult = { ok: true; draft: Draft; ambiguous?: boolean } | { ok: false; fault: DraftFault }
 
 /** What is the same for every question about one exchange. */
 export type Setting = Pick<
@@ -116,7 +116,7 @@ function addTool(draft: Draft, name: string, facts: ToolFacts | undefined): Draf
   draft.tool = { name, declared: 'listed', digest: facts.digest }
   if (facts.annotations) draft.tool.annotations = facts.annotations
   const undeclared = facts.undeclared(draft.arguments ?? {})
-  if (undeclared === 'ambiguous') return { ok: false, fault: 'ambiguous_argument' }
+  if (undeclared === 'ambiguous') return { ok: true, draft, ambiguous: true }
   draft.undeclared_arguments = undeclared
   return { ok: true, draft }
 }
@@ -124,8 +124,8 @@ function addTool(draft: Draft, name: string, facts: ToolFacts | undefined): Draf
 export function readClient(info: unknown): Client | undefined {
   if (!isObject(info)) return undefined
   const client: Client = {}
-  if (typeof info.name === 'string') client.name = info.name.slice(0, 128)
-  if (typeof info.version === 'string') client.version = info.version.slice(0, 64)
+  if (typeof info.name === 'string') client.name = info.name.slice(0, 128).toWellFormed()
+  if (typeof info.version === 'string') client.version = info.version.slice(0, 64).toWellFormed()
   return client
 }
 

@@ -6,7 +6,10 @@ export type ToolFacts = {
   /** `sha256:` of the RFC 8785 form of what a client is shown */
   digest: string
   annotations?: JsonObject
-  /** JSON pointers of arguments that the schema does not declare; `ambiguous` if one only differs from a declared key by case */
+  /**
+   * JSON pointers of arguments that the schema does not declare, the first hundred; `ambiguous` if one only differs
+   * from a declared key by case, or if there is too much to compare
+   */
   undeclared: (args: JsonObject) => string[] | 'ambiguous'
 }
 
@@ -19,8 +22,8 @@ export function toolFacts(definition: JsonObject): ToolFacts {
   const facts: ToolFacts = {
     digest: `sha256:${createHash('sha256').update(canonical(shown)).digest('hex')}`,
     undeclared: (args) => {
-      const found: string[] = []
-      return compare(args, [schema], schema, '', found, 0) ? found : 'ambiguous'
+      const at: Comparison = { root: schema, found: [], left: MAX_STEPS }
+      return compare(args, resolve([schema], schema), at, '', 0) ? at.found : 'ambiguous'
     },
   }
   if (isObject(definition.annotations)) facts.annotations = definition.annotations
@@ -41,24 +44,29 @@ export function canonical(value: Json): string {
 const MAX_DEPTH = 16
 const MAX_PARTS = 256
 
-/** Collects what `schemas` (alternatives that all speak of this value) do not declare. False: a key is ambiguous. */
-function compare(
-  value: Json,
-  schemas: Iterable<Json>,
-  root: JsonObject,
-  at: string,
-  found: string[],
-  depth: number,
-): boolean {
-  const parts = resolve(schemas, root)
+/** Values and keys that one comparison looks at, and pointers that it collects: arguments are the caller's. */
+const MAX_STEPS = 100_000
+const MAX_FOUND = 100
+const LONGEST_POINTER = 512
+
+type Comparison = { root: JsonObject; found: string[]; left: number }
+
+/** Collects what `parts` (schemas that all speak of this value) do not declare. False: ambiguous, or too much. */
+function compare(value: Json, parts: JsonObject[], at: Comparison, pointer: string, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return true
   if (Array.isArray(value)) {
-    const items = new Set(parts.map((schema) => schema.items).filter((item) => item !== undefined))
-    return value.every((item, i) => compare(item, items, root, `${at}/${i}`, found, depth + 1))
+    at.left -= value.length
+    if (at.left < 0) return false
+    const items = resolve(new Set(parts.map((schema) => schema.items ?? {})), at.root)
+    return value.every((item, i) => compare(item, items, at, `${pointer}/${i}`, depth + 1))
   }
-  if (!isObject(value)) return true
+  const keys = Object.keys(value)
+  at.left -= keys.length + parts.length
+  if (at.left < 0) return false
   const declared = new Map<string, Set<Json>>()
   for (const { properties } of parts) {
     if (!isObject(properties)) continue
+    at.left -= Object.keys(properties).length
     for (const [key, property] of Object.entries(properties)) {
       const known = declared.get(key)
       if (known) known.add(property)
@@ -71,13 +79,16 @@ function compare(
     folded ??= new Set([...declared.keys()].map(foldKey))
     return folded.has(foldKey(key))
   }
-  for (const key of Object.keys(value)) {
-    const pointer = `${at}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
+  for (const key of keys) {
+    const inner = value[key] as Json
     const known = declared.get(key)
+    const below = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
     if (known && depth < MAX_DEPTH) {
-      if (!compare(value[key] as Json, known, root, pointer, found, depth + 1)) return false
+      const isPlain = typeof inner !== 'object' || inner === null
+      if (!isPlain && !compare(inner, resolve(known, at.root), at, below, depth + 1)) return false
     } else if (!known && isDeclaredOtherwise(key)) return false
-    else if (known || !open) found.push(pointer)
+    else if ((known || !open) && at.found.length < MAX_FOUND)
+      at.found.push(below.slice(0, LONGEST_POINTER).toWellFormed())
   }
   return true
 }
@@ -92,7 +103,8 @@ const isOpen = (schema: JsonObject): boolean =>
 function resolve(schemas: Iterable<Json>, root: JsonObject): JsonObject[] {
   const parts = new Set<JsonObject>()
   const queue = [...schemas]
-  for (let schema = queue.shift(); schema !== undefined && parts.size < MAX_PARTS; schema = queue.shift()) {
+  for (let i = 0; i < queue.length && parts.size < MAX_PARTS; i++) {
+    const schema = queue[i] as Json
     if (!isObject(schema) || parts.has(schema)) continue
     parts.add(schema)
     for (const key of ['allOf', 'anyOf', 'oneOf']) {

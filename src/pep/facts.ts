@@ -1,52 +1,60 @@
+import { createHash } from 'node:crypto'
 import type { JsonObject } from '../mcp/strict-json.ts'
 import { type ToolFacts, toolFacts } from '../pdp/tool.ts'
 
 /**
- * What is known of tools: definitions from lists that this session or this identity was sent, never from another
- * person's. Facts are made once per distinct definition.
+ * What is known of tools: definitions from lists that this identity was sent, never from another person's. Facts are
+ * made once per distinct definition.
  */
 export type KnownTools = {
   learn: (owner: string, definitions: JsonObject[]) => ToolFacts[]
   lookup: (owner: string, tool: string) => ToolFacts | undefined
 }
 
-export function createKnownTools(bounds = { owners: 1000, tools: 1000, definitions: 5000 }): KnownTools {
-  const byText = new Map<string, ToolFacts>()
-  const byOwner = new Map<string, Map<string, ToolFacts>>()
+/** UTF-16 units of definitions: of one (a longer one is not remembered) and of all together. */
+const BOUNDS = { owners: 1000, tools: 1000, definition: 256 << 10, total: 32 << 20 }
 
-  const factsOf = (definition: JsonObject): ToolFacts => {
+export function createKnownTools(bounds = BOUNDS): KnownTools {
+  const byDigest = new Map<string, { facts: ToolFacts; size: number }>()
+  const byOwner = new Map<string, Map<string, string>>()
+  let total = 0
+
+  const factsOf = (definition: JsonObject): { facts: ToolFacts; digest: string } => {
     const text = JSON.stringify(definition)
-    const known = byText.get(text)
-    if (known) return known
+    const digest = createHash('sha256').update(text).digest('base64')
+    const known = byDigest.get(digest)
+    if (known) return { facts: known.facts, digest }
     const facts = toolFacts(definition)
-    if (byText.size >= bounds.definitions) dropOldest(byText)
-    byText.set(text, facts)
-    return facts
+    if (text.length > bounds.definition) return { facts, digest }
+    total += text.length
+    byDigest.set(digest, { facts, size: text.length })
+    while (total > bounds.total) total -= dropOldest(byDigest)?.size ?? total
+    return { facts, digest }
   }
 
   return {
     learn(owner, definitions) {
-      let tools = byOwner.get(owner)
-      if (!tools) {
-        if (byOwner.size >= bounds.owners) dropOldest(byOwner)
-        tools = new Map()
-      }
+      const tools = byOwner.get(owner) ?? new Map<string, string>()
       // Moved to the end: the owner that was seen last is dropped last.
       byOwner.delete(owner)
       byOwner.set(owner, tools)
+      if (byOwner.size > bounds.owners) dropOldest(byOwner)
       return definitions.map((definition) => {
-        const facts = factsOf(definition)
+        const { facts, digest } = factsOf(definition)
         const name = String(definition.name)
-        if (!tools.has(name) && tools.size >= bounds.tools) dropOldest(tools)
-        tools.set(name, facts)
+        tools.delete(name)
+        tools.set(name, digest)
+        if (tools.size > bounds.tools) dropOldest(tools)
         return facts
       })
     },
-    lookup: (owner, tool) => byOwner.get(owner)?.get(tool),
+    lookup: (owner, tool) => byDigest.get(byOwner.get(owner)?.get(tool) ?? '')?.facts,
   }
 }
 
-function dropOldest(map: Map<string, unknown>): void {
-  const oldest = map.keys().next()
-  if (!oldest.done) map.delete(oldest.value)
+function dropOldest<T>(map: Map<string, T>): T | undefined {
+  const oldest = map.entries().next()
+  if (oldest.done) return undefined
+  map.delete(oldest.value[0])
+  return oldest.value[1]
 }

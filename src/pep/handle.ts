@@ -54,7 +54,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     if (!arrival.who) return refuse(context, exchange, 'assertion_missing', read)
 
     const judged = await ports.judge({
-      ask: read.method?.treatment === 'protocol' ? 'identity' : 'decision',
+      ask: read.refusal || read.method?.treatment === 'protocol' ? 'identity' : 'decision',
       who: arrival.who,
       ...(read.session && { owner: read.session.owner }),
       draft: read.draft,
@@ -62,8 +62,10 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
       ...(read.id !== null && { rpc_id: read.id }),
     })
     if (judged.kind !== 'identified' && judged.kind !== 'decided') {
-      return refuse(context, exchange, troubleOf(judged), read)
+      const subject = judged.kind === 'foreign_session' ? judged.identity.subject : undefined
+      return refuse(context, exchange, troubleOf(judged), read, subject)
     }
+    if (read.refusal) return refuse(context, exchange, read.refusal, read, judged.identity.subject)
 
     if (judged.kind === 'decided') {
       if (!judged.decision.allow) return deny(context, exchange, read, judged)
@@ -123,6 +125,7 @@ export async function refuse(
   exchange: Exchange,
   reason: RefusalReason,
   about: { id: RpcId | null; era?: Era; data?: JsonObject },
+  subject?: string,
 ): Promise<Answer> {
   const { ports } = context
   const { decision_id, arrival } = exchange
@@ -140,7 +143,7 @@ export async function refuse(
     rpc_id: about.id,
   }
   await ports.record(
-    rejectEvent(context.origin(), facts, { code: reason, status }, arrival.http),
+    rejectEvent(context.origin(), facts, { code: reason, status }, arrival.http, subject),
     'best_effort',
   )
   const text = errorText(about.id, refusal.code, refusal.text, { ...about.data, decision_id, reason })

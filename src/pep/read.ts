@@ -26,6 +26,8 @@ export type Read = {
   era: Era
   version: string
   session: Session | undefined
+  /** why it is refused as soon as it is known who asks */
+  refusal?: RefusalReason
 }
 export type ReadResult =
   | { ok: true; read: Read }
@@ -69,8 +71,21 @@ export function readPost(context: Context, exchange: Exchange): ReadResult {
   const setting = settingOf(context, exchange, version, session)
   const drafted = draftOf(message, setting, (tool) => context.tools.lookup(owner, tool))
   if (!drafted.ok) return { ok: false, reason: drafted.fault, id }
-  return { ok: true, read: { message, method, id, draft: drafted.draft, era, version, session } }
+  const refusal = drafted.ambiguous
+    ? 'ambiguous_argument'
+    : session === undefined && NEEDS_SESSION.has(message.method)
+      ? 'no_session'
+      : undefined
+  const read = { message, method, id, draft: drafted.draft, era, version, session }
+  return { ok: true, read: refusal ? { ...read, refusal } : read }
 }
+
+/** They speak of another request by its id: without a session it could be another person's. */
+const NEEDS_SESSION = new Set([
+  'notifications/cancelled',
+  'notifications/progress',
+  'notifications/roots/list_changed',
+])
 
 /** GET opens the stream of a session and DELETE ends it; both are legacy. */
 export function readStream(context: Context, exchange: Exchange): ReadResult {

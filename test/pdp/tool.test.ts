@@ -55,6 +55,25 @@ describe('undeclared arguments', () => {
   })
 })
 
+describe('comparing is bounded', () => {
+  const wide = {
+    properties: { a: { items: { anyOf: Array.from({ length: 200 }, () => ({ properties: { x: {} } })) } } },
+  }
+  test('scalars cost nothing, however many alternatives their schema has', () => {
+    expect(tool(wide).undeclared({ a: Array.from({ length: 90_000 }, (_, i) => i) })).toEqual([])
+  })
+  test('more than can be compared is not taken for clean', () => {
+    expect(tool(wide).undeclared({ a: Array.from({ length: 200_000 }, () => 1) })).toBe('ambiguous')
+    expect(tool(wide).undeclared({ a: Array.from({ length: 20_000 }, () => ({ x: 1 })) })).toBe('ambiguous')
+  })
+  test('the first hundred pointers are enough, and none is long', () => {
+    const args = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`${'k'.repeat(1000)}${i}`, 1]))
+    const found = tool({}).undeclared(args)
+    expect(found).toHaveLength(100)
+    expect(String(found[0]).length).toBeLessThanOrEqual(512)
+  })
+})
+
 describe('a resource URI', () => {
   test.each(['file:///a/b', 'repo://acme/app/x', 'https://host/a?b=c#d', 'memo:x'])(
     '%s is canonical',

@@ -546,6 +546,27 @@ describe('a session', () => {
   })
 })
 
+describe('a notification about another request', () => {
+  test.each(['notifications/cancelled', 'notifications/progress'])('%s needs a session', async (method) => {
+    const body = { jsonrpc: '2.0', method, params: { requestId: 1 } }
+    const bare = handlerIn({})
+    expect(await bare.handle(arrival(body))).toMatchObject({ status: 405 })
+    expect(bare.calls).toEqual([])
+    const world = handlerIn({ reply: () => ({ kind: 'accepted' }) })
+    expect(await world.handle(arrival(body, { headers: { sessionId: session() } }))).toMatchObject({
+      status: 202,
+    })
+    expect(world.calls).toHaveLength(1)
+  })
+
+  test('notifications/initialized needs none: a server may have no sessions', async () => {
+    const world = handlerIn({ reply: () => ({ kind: 'accepted' }) })
+    expect(
+      await world.handle(arrival({ jsonrpc: '2.0', method: 'notifications/initialized' })),
+    ).toMatchObject({ status: 202 })
+  })
+})
+
 describe('the upstream credential', () => {
   test.each([
     ['Bearer gho_x', true, 'Bearer gho_x'],

@@ -7,8 +7,11 @@ const { loadPolicySync } = (sdk as unknown as { default: typeof sdk }).default
 const MEMORY = { initial: 64, maximum: 4096 }
 
 export type Evaluator = {
-  /** OPA's result set. @throws Error for whatever the policy or the host threw */
+  /** OPA's result set. @throws Error for whatever the policy or the host threw; the instance is spoiled then */
   evaluate: (entrypoint: string, input: object) => unknown
+  spoiled: () => boolean
+  /** a new instance, with its data: milliseconds for little data, seconds for much */
+  restore: () => void
   entrypoints: string[]
 }
 
@@ -26,7 +29,7 @@ export function createEvaluator(module: WebAssembly.Module, data: object): Evalu
   return {
     entrypoints: Object.keys(policy.entrypoints),
     evaluate(entrypoint, input) {
-      policy ??= load()
+      if (!policy) throw new Error('the evaluator is spoiled')
       try {
         // An object always: the library evaluates falsy values, and bytes that do not parse, without any input.
         return policy.evaluate(input, entrypoint)
@@ -34,6 +37,10 @@ export function createEvaluator(module: WebAssembly.Module, data: object): Evalu
         policy = undefined
         throw thrown instanceof Error ? thrown : new Error(messageOf(thrown))
       }
+    },
+    spoiled: () => policy === undefined,
+    restore() {
+      policy ??= load()
     },
   }
 }

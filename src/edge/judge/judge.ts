@@ -69,7 +69,7 @@ export function decided(
   question: Question,
   input: Input,
   decision: Decision,
-  more: { eval_ns: number; error?: string; jti?: string },
+  more: { eval_ns: number; error?: string; jti?: string; brief?: boolean },
 ): Judgement {
   const { trace, rpc_id, draft } = question
   const facts = {

@@ -5,7 +5,7 @@ import { claimedOwner, type Identity, identityFromClaims, ownerKey, ownerOf } fr
 import type { Judgement, Question } from '../../pep/ports.ts'
 import { newId } from '../id.ts'
 import { decided } from './judge.ts'
-import { type FromWorker, PHASE, PROGRESS, type ToWorker, type WorkerData } from './worker.ts'
+import { type FromWorker, PHASE, PROGRESS, type ToWorker, unpack, type WorkerData } from './worker.ts'
 
 export type Pool = {
   judge: (question: Question) => Promise<Judgement>
@@ -24,7 +24,7 @@ export type PoolSettings = Omit<WorkerData, 'progress'> & {
 
 /** Questions in one message to the thread: enough to spare wake-ups, few enough that none waits long for its reply. */
 const BATCH = 32
-/** An identity whose evaluations were stopped this often in this many milliseconds waits as long. */
+/** An identity whose evaluations were stopped, or aborted, this often in this many milliseconds waits as long. */
 const STRIKES = 3
 const STRIKE_WINDOW = 60_000
 
@@ -35,12 +35,13 @@ type Job = {
   attempts: number
   resolve: (judged: Judgement) => void
 }
-type Thread = { worker: Worker; progress: BigInt64Array; ready: Promise<boolean> }
+type Thread = { worker: Worker; progress: BigInt64Array; ready: boolean; started: Promise<boolean> }
 
 /**
  * One thread judges, a second stands by warm. The deadline of an evaluation runs from its start, which the thread
  * writes into shared memory; when it passes, the thread is stopped, that question is denied, and the others move to
- * the spare. Questions that come while a message is away are sent together when it returns.
+ * the spare. So they do while a thread that an abort has spoiled makes itself anew. Questions that come while a
+ * message is away are sent together when it returns.
  */
 export async function createPool(settings: PoolSettings): Promise<Pool> {
   let { jwks } = settings
@@ -59,11 +60,19 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
       workerData: { module, data, settings: judge, jwks, progress } satisfies WorkerData,
       resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 },
     })
-    const thread: Thread = { worker, progress: new BigInt64Array(progress), ready: Promise.resolve(false) }
-    thread.ready = new Promise((resolve) => {
+    const thread: Thread = {
+      worker,
+      progress: new BigInt64Array(progress),
+      ready: false,
+      started: Promise.resolve(false),
+    }
+    thread.started = new Promise((resolve) => {
       worker.on('message', (message: FromWorker) => {
-        if ('ready' in message) resolve(true)
-        else if (thread === active) receive(message.answers)
+        if ('ready' in message) {
+          thread.ready = true
+          resolve(true)
+          send()
+        } else if (thread === active) receive(message)
       })
       worker.once('error', (error) => {
         resolve(false)
@@ -82,22 +91,33 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
 
   const send = () => {
     if (away.length > 0 || waiting.length === 0 || closed) return
+    if (!active.ready && spare.ready) [active, spare] = [spare, active]
+    if (!active.ready) return
     away = waiting.splice(0, BATCH)
-    Atomics.store(active.progress, PROGRESS.phase, PHASE.idle)
+    Atomics.store(active.progress, PROGRESS.at, 0n)
     active.worker.postMessage({ jobs: away.map((job) => [job.seq, job.text]) } satisfies ToWorker)
     watch = setTimeout(check, settings.deadline)
   }
 
-  const receive = (answers: Extract<FromWorker, { answers: unknown }>['answers']) => {
+  const receive = ({ answers, spoiled }: Extract<FromWorker, { answers: unknown }>) => {
     clearTimeout(watch)
     const jobs = new Map(away.map((job) => [job.seq, job]))
     away = []
-    send()
-    for (const [of, text, line] of answers) {
+    const done = answers.map(([of, text, line]) => {
       const judged = parseExact(text) as unknown as Judgement
       if (judged.kind === 'decided') judged.line = line as typeof judged.line
-      jobs.get(of)?.resolve(judged)
+      const job = jobs.get(of)
+      jobs.delete(of)
+      return { job, judged }
+    })
+    if (spoiled) {
+      active.ready = false
+      const culprit = done.at(-1)?.job
+      if (culprit) strike(verifiedIdentity(culprit.question))
+      waiting = [...jobs.values(), ...waiting]
     }
+    send()
+    for (const { job, judged } of done) job?.resolve(judged)
   }
 
   /** How long the present step has run; the clock of `hrtime` is one for all threads. */
@@ -105,7 +125,7 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
     Number(process.hrtime.bigint() - Atomics.load(active.progress, PROGRESS.started)) / 1e6
 
   const check = () => {
-    const phase = Atomics.load(active.progress, PROGRESS.phase)
+    const { phase } = unpack(Atomics.load(active.progress, PROGRESS.at))
     const left = phase === PHASE.idle ? settings.deadline : settings.deadline - elapsed()
     if (left > 0) watch = setTimeout(check, Math.max(1, left))
     else replace(`the evaluation passed its deadline of ${settings.deadline} ms`)
@@ -121,8 +141,7 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
     clearTimeout(watch)
     replaced++
     const failed = active
-    const at = Number(Atomics.load(failed.progress, PROGRESS.seq))
-    const phase = Atomics.load(failed.progress, PROGRESS.phase)
+    const { seq: at, phase } = unpack(Atomics.load(failed.progress, PROGRESS.at))
     const jobs = away
     away = []
     active = spare
@@ -135,20 +154,28 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
       if (job !== culprit && !again.includes(job)) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
     waiting = [...again, ...waiting]
     if (culprit) culprit.resolve(stopped(culprit.question, phase === PHASE.evaluating, why))
-    void active.ready.then(send)
+    send()
   }
 
   /** The judgement of a question whose evaluation was stopped. The identity is believed only past its verification. */
   const stopped = (question: Question, verified: boolean, why: string): Judgement => {
-    if (question.ask === 'visible') return { kind: 'unavailable', fault: 'visible_undecided' }
     const identity = verified ? verifiedIdentity(question) : undefined
+    strike(identity)
+    if (question.ask === 'visible') return { kind: 'unavailable', fault: 'visible_undecided' }
     if (!identity) return { kind: 'unavailable', fault: 'queue_full' }
-    const key = ownerKey(ownerOf(identity))
-    strikes.set(key, [...(strikes.get(key) ?? []), performance.now()].slice(-STRIKES))
-    if (strikes.size > 1000) strikes.delete(strikes.keys().next().value ?? '')
     const ports = { now: Date.now, newId }
-    const more = { eval_ns: settings.deadline * 1e6, error: why }
+    const more = { eval_ns: settings.deadline * 1e6, error: why, brief: true }
     return decided(settings.settings, ports, question, { ...question.draft, identity }, policyError(), more)
+  }
+
+  const strike = (identity: Identity | undefined) => {
+    if (!identity) return
+    const key = ownerKey(ownerOf(identity))
+    const times = [...(strikes.get(key) ?? []), performance.now()].slice(-STRIKES)
+    // Moved to the end: who struck last is forgotten last.
+    strikes.delete(key)
+    strikes.set(key, times)
+    if (strikes.size > 1000) strikes.delete(strikes.keys().next().value ?? '')
   }
 
   const verifiedIdentity = ({ who }: Question): Identity | undefined => {
@@ -167,8 +194,8 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
     return times?.length === STRIKES && performance.now() - (times[0] ?? 0) < STRIKE_WINDOW
   }
 
-  if (!(await active.ready)) throw new Error('the judging thread did not start')
-  await spare.ready
+  if (!(await active.started)) throw new Error('the judging thread did not start')
+  await spare.started
 
   return {
     judge: (question) =>

@@ -15,23 +15,28 @@ export type WorkerData = {
   jwks: string | undefined
   progress: SharedArrayBuffer
 }
-/** Where the thread is, written for the watch in the main thread: see `pool.ts`. */
-export const PROGRESS = { slots: 3, seq: 0, started: 1, phase: 2 } as const
+/** Where the thread is, written for the watch in the main thread: see `pool.ts`. `at` is one value, so it is whole. */
+export const PROGRESS = { slots: 2, started: 0, at: 1 } as const
 export const PHASE = { idle: 0n, verifying: 1n, evaluating: 2n } as const
+const PHASES = 4n
+const pack = (seq: number, phase: bigint): bigint => BigInt(seq) * PHASES + phase
+export const unpack = (at: bigint) => ({ seq: Number(at / PHASES), phase: at % PHASES })
 
 export type ToWorker = { jobs: [seq: number, question: string][] } | { jwks: string }
 export type FromWorker =
   | { ready: true }
-  | { answers: [seq: number, judgement: string, line: string | undefined][] }
+  /** `spoiled`: the last answer spoiled the evaluator; what came after it in the message is not answered here */
+  | { answers: [seq: number, judgement: string, line: string | undefined][]; spoiled: boolean }
 
 const port = parentPort
 if (port) run(workerData as WorkerData)
 
 function run(given: WorkerData): void {
   const progress = new BigInt64Array(given.progress)
+  let current = 0
   const mark = (phase: bigint) => {
     Atomics.store(progress, PROGRESS.started, process.hrtime.bigint())
-    Atomics.store(progress, PROGRESS.phase, phase)
+    Atomics.store(progress, PROGRESS.at, pack(current, phase))
   }
   const evaluator = createEvaluator(given.module, JSON.parse(given.data))
   let keys: Keys | undefined = given.jwks === undefined ? undefined : readJwks(given.jwks)
@@ -49,6 +54,7 @@ function run(given: WorkerData): void {
         evaluator.evaluate(entrypoint, { identity: { groups: [] }, items: [] })
       } catch {
         // A policy that cannot answer this still answers real questions with what it has.
+        evaluator.restore()
       }
     }
   }
@@ -60,16 +66,22 @@ function run(given: WorkerData): void {
     }
     const answers: Extract<FromWorker, { answers: unknown }>['answers'] = []
     for (const [seq, text] of message.jobs) {
-      Atomics.store(progress, PROGRESS.seq, BigInt(seq))
+      current = seq
       mark(PHASE.verifying)
       const judged = judge(parseExact(text) as unknown as Question)
       if (judged.kind === 'decided') {
         const { line, ...rest } = judged
         answers.push([seq, JSON.stringify(rest), line])
       } else answers.push([seq, JSON.stringify(judged), undefined])
+      if (evaluator.spoiled()) break
     }
-    Atomics.store(progress, PROGRESS.phase, PHASE.idle)
-    port?.postMessage({ answers } satisfies FromWorker)
+    mark(PHASE.idle)
+    const spoiled = evaluator.spoiled()
+    port?.postMessage({ answers, spoiled } satisfies FromWorker)
+    if (!spoiled) return
+    // Nobody waits for this: the spare judges meanwhile.
+    evaluator.restore()
+    port?.postMessage({ ready: true } satisfies FromWorker)
   })
   port?.postMessage({ ready: true } satisfies FromWorker)
 }

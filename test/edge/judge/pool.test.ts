@@ -95,7 +95,11 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     const pool = await start(10_000)
     const answers = await Promise.all(
       Array.from({ length: 4000 }, (_, i) =>
-        pool.judge(question(i % 2 ? 'conflict' : i % 4 ? 'allow' : 'no')),
+        pool.judge(
+          i % 2
+            ? question('conflict', {}, { ...alice, subject: `someone ${i}` })
+            : question(i % 4 ? 'allow' : 'no'),
+        ),
       ),
     )
     expect(answers.map(allowed)).toEqual(answers.map((_judged, i) => i % 4 === 2))
@@ -113,6 +117,22 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     for (const answer of await Promise.all([...others, ...later])) expect(allowed(answer)).toBe(true)
     expect(performance.now() - began).toBeGreaterThanOrEqual(DEADLINE)
     expect(pool.replaced()).toBe(1)
+  })
+
+  test('an identity whose evaluations abort three times waits; the next person is not made to pay', async () => {
+    const pool = await start()
+    const bob = { ...alice, subject: 'bob' }
+    for (let i = 0; i < 3; i++) {
+      const [poison, innocent] = await Promise.all([
+        pool.judge(question('conflict')),
+        pool.judge(question('allow', {}, bob)),
+      ])
+      expect(codes(poison)).toEqual(['policy_error'])
+      expect(allowed(innocent)).toBe(true)
+    }
+    expect(await pool.judge(question('allow'))).toEqual({ kind: 'unavailable', fault: 'suspended' })
+    expect(allowed(await pool.judge(question('allow', {}, bob)))).toBe(true)
+    expect(pool.replaced()).toBe(0)
   })
 
   test('an identity whose evaluations had to be stopped three times waits; others do not', async () => {
