@@ -36,6 +36,9 @@ export type Running = {
   stop: () => Promise<boolean>
 }
 
+/** Milliseconds for the rest of the copy to stdout at the end. */
+const COPY_WAIT = 2_000
+
 /** The life of a sidecar: bundle, keys, judge, record, upstream, then listen. Each is ready before the next is begun. */
 export async function run(config: Config, world: World): Promise<Running> {
   const { log } = world
@@ -128,7 +131,10 @@ export async function run(config: Config, world: World): Promise<Running> {
 
   const copy = config.audit.stdout
     ? follow(spool.path, statSync(spool.path).size, world.stdout, (error) =>
-        log.error({ error: error.message }, 'stdout'),
+        log.error(
+          { error: error.message },
+          'the copy of the records to stdout broke off; the file has them all',
+        ),
       )
     : undefined
   if (copy) spool.onAppend(copy.wake)
@@ -156,8 +162,9 @@ export async function run(config: Config, world: World): Promise<Running> {
       await pool.close()
       await keys?.close()
       await spool.record(lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' }))
-      await copy?.idle()
+      // The file first: it is the record of truth, and nobody may be reading the copy.
       await spool.close()
+      if (copy) await within(COPY_WAIT, copy.idle())
       admin.close()
       admin.closeAllConnections()
       return clean
