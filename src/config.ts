@@ -187,7 +187,7 @@ function readDeadline(evaluation: Section): number {
 function readLimits(limits: Section) {
   const read = {
     bodyLimit: limits.integer('body_bytes', 1 << 20, 1024, 16 << 20),
-    messageLimit: limits.integer('message_bytes', 16 << 20, 1024, 256 << 20),
+    messageLimit: limits.integer('message_bytes', 16 << 20, 1024, 16 << 20),
     maxConnections: limits.integer('connections', 2048, 1, 100_000),
     maxInFlight: limits.integer('in_flight', 1024, 1, 100_000),
   }
@@ -297,6 +297,9 @@ function readUpstream(section: Section): UpstreamConfig {
       'credential',
       'the Authorization header value; goes with authorization: static, and only with it',
     )
+  }
+  if (authorization !== 'none' && parsed?.protocol === 'http:' && !isLoopback(parsed.hostname)) {
+    section.fault('url', 'must be https, or loopback, where a credential goes along')
   }
   const caFile = section.optional('ca_file')
   const ca = caFile === undefined ? undefined : readText(section, 'ca_file', caFile)

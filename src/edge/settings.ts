@@ -46,8 +46,8 @@ export function readSection(value: unknown, path: string, faults: string[]): Sec
   }
   const optional = (key: string): string | undefined => {
     const found = get(key)
-    if (found === undefined || typeof found === 'string') return found
-    fault(key, 'must be a string')
+    if (found === undefined || (typeof found === 'string' && found !== '')) return found
+    fault(key, found === '' ? 'must not be empty' : 'must be a string')
     return undefined
   }
 

@@ -29,7 +29,7 @@ const LARGEST = 256 << 10
 
 /**
  * Keeps the last good keys while the source is away, and never takes an unreadable set for an empty one.
- * @param publish told each new set, as JSON; an empty set when the last good one is too old
+ * @param publish told each new set, as JSON; an empty text when the last good one is too old, which is no set at all
  */
 export async function createKeyStore(
   source: KeySource,
@@ -62,7 +62,7 @@ export async function createKeyStore(
       error = failure instanceof Error ? failure.message : String(failure)
       if (current !== '' && performance.now() - good > times.maxStale) {
         current = ''
-        publish('{"keys":[]}')
+        publish('')
       }
       return false
     }
