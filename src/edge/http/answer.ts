@@ -18,32 +18,41 @@ export async function writeAnswer(
   response: ServerResponse,
   answer: Answer,
   signal: AbortSignal,
-  reusable: boolean,
+  reusable: () => boolean,
   open: (end: () => void) => () => void,
 ): Promise<void> {
-  if (answer.kind === 'stream') return writeStream(response, answer, signal, open)
+  if (answer.kind === 'stream') return writeStream(response, answer, signal, reusable, open)
   if (answer.kind === 'message') return writeMessage(response, answer, reusable)
-  response.writeHead(answer.status, { 'content-length': 0 })
+  response.writeHead(answer.status, { 'content-length': 0, ...closing(reusable) })
   response.end()
+}
+
+/** What is left of a body that was not read must not be taken for a next request, and a drain takes none. */
+const closing = (reusable: () => boolean) => (reusable() ? {} : { connection: 'close' })
+
+/** Ends an answer. A client that does not read it loses its connection, or that would be there for ever. */
+function end(response: ServerResponse, text?: string): void {
+  response.end(text)
+  // Node sets its own again once the answer is flushed; as long as some of it moves, it does not fire.
+  if (!response.writableFinished) response.socket?.setTimeout(STALL)
 }
 
 function writeMessage(
   response: ServerResponse,
   answer: Extract<Answer, { kind: 'message' }>,
-  reusable: boolean,
+  reusable: () => boolean,
 ): void {
   const headers: Record<string, string | number> = {
     'content-type': 'application/json',
     'cache-control': 'no-store',
     'content-length': Buffer.byteLength(answer.text),
+    ...closing(reusable),
   }
   if (answer.session !== undefined) headers['mcp-session-id'] = answer.session
   if (answer.retryAfter !== undefined) headers['retry-after'] = answer.retryAfter
   if (answer.status === 405) headers.allow = 'POST, GET, DELETE'
-  // What is left of a body that was not read must not be taken for a next request.
-  if (!reusable) headers.connection = 'close'
   response.writeHead(answer.status, headers)
-  response.end(answer.text)
+  end(response, answer.text)
 }
 
 /** A response that came at once is one message; anything else is a stream. */
@@ -51,6 +60,7 @@ async function writeStream(
   response: ServerResponse,
   { items, decision_id }: Extract<Answer, { kind: 'stream' }>,
   signal: AbortSignal,
+  reusable: () => boolean,
   open: (end: () => void) => () => void,
 ): Promise<void> {
   const iterator = items[Symbol.asyncIterator]()
@@ -59,21 +69,30 @@ async function writeStream(
   const early = await within(PATIENCE, first)
   if (early && !early.done && early.value.final) {
     stop()
-    return writeMessage(response, { kind: 'message', status: 200, text: early.value.text, decision_id }, true)
+    return writeMessage(
+      response,
+      { kind: 'message', status: 200, text: early.value.text, decision_id },
+      reusable,
+    )
   }
   response.writeHead(200, {
     'content-type': 'text/event-stream',
     'cache-control': 'no-store',
     'x-accel-buffering': 'no',
+    ...closing(reusable),
   })
   response.flushHeaders()
   const closed = open(() => {
     stop()
-    response.end()
+    end(response)
   })
-  const beat = setInterval(() => response.write(': keep-alive\n\n'), HEARTBEAT)
+  const beat = setInterval(() => {
+    if (!response.writableEnded) response.write(': keep-alive\n\n')
+  }, HEARTBEAT)
   try {
     for (let step = await first; !step.done; step = await iterator.next()) {
+      // A drain may have ended it since; a write after that would be an error.
+      if (response.writableEnded) break
       if (!response.write(writeFrame(step.value.text)) && !(await drained(response, signal))) {
         response.destroy()
         break
@@ -84,7 +103,7 @@ async function writeStream(
     clearInterval(beat)
     closed()
     stop()
-    response.end()
+    if (!response.writableEnded) end(response)
   }
 }
 

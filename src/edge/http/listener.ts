@@ -1,13 +1,16 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { BlockList, isIPv6 } from 'node:net'
+import { BlockList, isIPv6, Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Identity } from '../../pdp/identity.ts'
 import { type Context, createHandler, type Exchange, refuse } from '../../pep/handle.ts'
 import type { Arrival } from '../../pep/ports.ts'
 import type { RefusalReason } from '../../pep/refusal.ts'
 import { writeAnswer } from './answer.ts'
-import { readBody } from './body.ts'
+import { type BodyFault, readBody } from './body.ts'
 import { type Head, isJsonType, readHead } from './hop-headers.ts'
+
+/** Milliseconds that a connection which was refused may take to read why, and to close. */
+const LINGER = 1_000
 
 export type ListenerSettings = {
   /** the one path that is served */
@@ -41,13 +44,24 @@ export function createListener(
   const handle = createHandler(context)
   const proxies = blockList(settings.trustedProxies)
   const streams = new Set<() => void>()
+  /** The bodies that are waited for, and how to give one up. */
+  const bodies = new Map<Duplex, (fault: BodyFault) => void>()
+  /** How many answers each connection owes, those that are written and not flushed included. */
+  const owed = new Map<Duplex, number>()
+  /** Connections that sent what is no request: nothing more is taken from them. */
+  const refused = new WeakSet<Duplex>()
   let inFlight = 0
   let draining = false
 
   const serve = async (request: IncomingMessage, response: ServerResponse, fault?: RefusalReason) => {
     const began = performance.now()
     const gone = new AbortController()
+    const { socket } = request
+    owed.set(socket, (owed.get(socket) ?? 0) + 1)
+    // What is written to a client that is gone must not end the process.
+    response.on('error', () => response.destroy())
     response.once('close', () => {
+      settle(socket)
       if (!response.writableFinished) gone.abort()
       observe(methodLabel(request.method), response.statusCode, (performance.now() - began) / 1000)
     })
@@ -70,13 +84,21 @@ export function createListener(
         ? await handle(reading.arrival)
         : await refuse(context, exchangeOf(context, reading.arrival), reading.reason, { id: null })
       // After a request that was refused for its form, what else the connection holds is nobody's to say.
-      await writeAnswer(response, answer, gone.signal, reading.ok && request.complete, open)
+      const reusable = () => reading.ok && request.complete && !draining && !refused.has(socket)
+      await writeAnswer(response, answer, gone.signal, reusable, open)
     } catch {
       await breakOff(response, gone.signal, open)
     } finally {
       streams.delete(cut)
       inFlight--
     }
+  }
+
+  /** One answer less. After the last one there is nothing to wait for, in a drain and where the next was refused. */
+  const settle = (socket: Socket) => {
+    const left = (owed.get(socket) ?? 1) - 1
+    if (owed.has(socket)) owed.set(socket, left)
+    if (left === 0 && (draining || refused.has(socket))) socket.destroySoon()
   }
 
   /** Not expected; whatever it was, nothing was let through by it, and it must not end the process. */
@@ -88,7 +110,7 @@ export function createListener(
     if (response.headersSent) return void response.destroy()
     const exchange = exchangeOf(context, emptyArrival(signal))
     const answer = await refuse(context, exchange, 'internal', { id: null })
-    await writeAnswer(response, answer, signal, false, open)
+    await writeAnswer(response, answer, signal, () => false, open)
   }
 
   type Reading = { ok: true; arrival: Arrival } | { ok: false; reason: RefusalReason; arrival: Arrival }
@@ -102,7 +124,12 @@ export function createListener(
     if (inFlight > settings.maxInFlight) return no('too_many')
     const fault = checkHead(request, head)
     if (fault) return no(fault)
-    const body = await readBody(request, settings.bodyLimit)
+    const { socket } = request
+    const waiting = readBody(request, settings.bodyLimit)
+    bodies.set(socket, waiting.giveUp)
+    const body = await waiting.result
+    // By now it may be the next request's, which came in one piece with this one.
+    if (bodies.get(socket) === waiting.giveUp) bodies.delete(socket)
     if (!body.ok) return no(body.reason)
     if (arrival.verb !== 'POST' && body.body.length > 0) return no('bad_http')
     return { ok: true, arrival: { ...arrival, body: body.body } }
@@ -170,22 +197,45 @@ export function createListener(
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     void serve(request, response, 'bad_expectation')
   })
-  const refuseSocket = async (socket: Duplex, reason: RefusalReason, status: string) => {
-    if (!socket.writable) return socket.destroy()
+  server.on('connection', (socket) => {
+    owed.set(socket, 0)
+    socket.once('close', () => owed.delete(socket))
+  })
+  const refuseSocket = async (socket: Duplex, reason: BodyFault | 'bad_verb', status: string) => {
+    if (refused.has(socket)) return
+    refused.add(socket)
+    // Node lets go of the socket before it tells, and an error that nobody hears would end the process.
+    socket.on('error', () => socket.destroy())
+    // Nor does Node look after its timeouts from here on: a client that never closes must not keep it.
+    const linger = () => setTimeout(() => socket.destroy(), LINGER).unref()
+    const giveUp = bodies.get(socket)
+    if (giveUp && reason !== 'bad_verb') {
+      // It is the body of a request that is in hand, and there it is answered; an answer before it may take its time.
+      giveUp(reason)
+      if (owed.get(socket) === 1) linger()
+      return
+    }
     const exchange = exchangeOf(context, emptyArrival(AbortSignal.abort()))
-    const answer = await refuse(context, exchange, reason, { id: null })
+    const answering = refuse(context, exchange, reason, { id: null })
+    // What is written now would be taken for the answer to a call that is under way; it ends with that.
+    if ((owed.get(socket) ?? 0) > 0) return
+    linger()
+    const answer = await answering
+    if (!socket.writable) return socket.destroy()
     const text = answer.kind === 'message' ? answer.text : ''
     const length = Buffer.byteLength(text)
     socket.end(
       `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\nconnection: close\r\n\r\n${text}`,
     )
+    // Closing on what was not read would take the answer back.
+    socket.resume()
   }
   server.on('upgrade', (_request, socket) => void refuseSocket(socket, 'bad_http', '400 Bad Request'))
   server.on('connect', (_request, socket) => void refuseSocket(socket, 'bad_verb', '405 Method Not Allowed'))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    if (error.code === 'ECONNRESET') socket.destroy()
+    else if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
       void refuseSocket(socket, 'body_timeout', '408 Request Timeout')
-    else if (error.code === 'ECONNRESET') socket.destroy()
     else void refuseSocket(socket, 'bad_http', '400 Bad Request')
   })
 
@@ -194,12 +244,9 @@ export function createListener(
     drain: () =>
       new Promise((resolve) => {
         draining = true
-        // A connection whose answer was under way is idle only after it.
-        const idle = setInterval(() => server.closeIdleConnections(), 50)
-        server.close(() => {
-          clearInterval(idle)
-          resolve()
-        })
+        // Not its own `close`: that destroys a connection whose answer has ended, flushed or not.
+        NetServer.prototype.close.call(server, () => resolve())
+        for (const [socket, answers] of owed) if (answers === 0) (socket as Socket).destroySoon()
         for (const end of streams) end()
       }),
   }

@@ -1,0 +1,75 @@
+import type { AddressInfo } from 'node:net'
+import { afterEach } from 'vitest'
+import { createListener } from '../../../src/edge/http/listener.ts'
+import { finishLine } from '../../../src/log/event.ts'
+import { DEFAULT_JSON_LIMITS } from '../../../src/mcp/strict-json.ts'
+import { createKnownTools } from '../../../src/pep/facts.ts'
+import type { Ports } from '../../../src/pep/ports.ts'
+import { createSealer } from '../../../src/pep/session.ts'
+
+const closers: (() => void)[] = []
+afterEach(() => {
+  for (const close of closers.splice(0)) close()
+})
+
+/** A listener before ports that do what nobody thought of; it waits for no head and no body longer than `patience`. */
+export async function listen(broken: Partial<Ports>, { maxInFlight = 10, patience = 10_000 } = {}) {
+  const lines: { decision_id: string; custom: { cause?: { code: string } } }[] = []
+  let n = 0
+  const ports: Ports = {
+    judge: async () => ({ kind: 'unavailable', fault: 'no_bundle' }),
+    forward: async () => ({ kind: 'failed', fault: 'upstream_failed' }),
+    decline: () => {},
+    record: async (line) => lines.push(JSON.parse(finishLine(line, lines.length + 1))) > 0,
+    count: () => {},
+    now: Date.now,
+    newId: () => `id-${++n}`,
+    ...broken,
+  }
+  const { server, drain } = createListener(
+    {
+      ports,
+      settings: {
+        server: 's',
+        limits: DEFAULT_JSON_LIMITS,
+        forwardsAuthorization: false,
+        eras: ['legacy', 'modern'],
+        streamMaxAge: 1000,
+        digestKey: Buffer.alloc(1),
+      },
+      sealer: createSealer(Buffer.alloc(16)),
+      tools: createKnownTools(),
+      origin: () => ({ labels: {}, bundles: {} }),
+    },
+    {
+      endpoint: '/mcp',
+      bodyLimit: 10_000,
+      trustedProxies: [],
+      allowedOrigins: [],
+      allowedHosts: undefined,
+      configured: undefined,
+      maxConnections: 10,
+      maxInFlight,
+    },
+    () => {},
+  )
+  Object.assign(server, {
+    headersTimeout: patience,
+    requestTimeout: patience,
+    connectionsCheckingInterval: 50,
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closers.push(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const { port } = server.address() as AddressInfo
+  const url = `http://127.0.0.1:${port}/mcp`
+  const ask = () =>
+    fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-pomerium-jwt-assertion': 'a.b.c' },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list' }),
+    })
+  return { ask, lines, port, drain }
+}
