@@ -20,7 +20,9 @@ const run = (title: string, command: string, args: string[]) =>
         resolve(false)
       })
       .once('exit', (code) => {
-        process.stdout.write(`-- ${title}: ${code === 0 ? 'ok' : 'FAILED'} (${Math.round((Date.now() - began) / 1000)} s)\n`)
+        process.stdout.write(
+          `-- ${title}: ${code === 0 ? 'ok' : 'FAILED'} (${Math.round((Date.now() - began) / 1000)} s)\n`,
+        )
         resolve(code === 0)
       })
   })
@@ -39,7 +41,9 @@ for (const [title, command, args] of parts) if (!(await run(title, command, args
 type Counts = { numPassedTests: number; numFailedTests: number; numPendingTests: number }
 const counts = readCounts()
 process.stdout.write(failed.length > 0 ? `\nFAILED: ${failed.join(', ')}\n` : '\nEverything holds.\n')
-process.stdout.write(`${counts.numPassedTests} passed, ${counts.numFailedTests} failed, ${counts.numPendingTests} skipped\n`)
+process.stdout.write(
+  `${counts.numPassedTests} passed, ${counts.numFailedTests} failed, ${counts.numPendingTests} skipped\n`,
+)
 process.exitCode = failed.length > 0 || counts.numPassedTests === 0 ? 1 : 0
 
 function readCounts(): Counts {
