@@ -9,7 +9,7 @@ import { readUpstream, type Screened, screen } from './filter.ts'
 import { type Context, type Exchange, refuse, revisionOf } from './handle.ts'
 import type { Answer, Call, Reply, StreamItem } from './ports.ts'
 import type { Read } from './read.ts'
-import { REFUSALS, type RefusalReason } from './refusal.ts'
+import { REFUSALS, type Refusal, type RefusalReason } from './refusal.ts'
 
 /** An exchange whose message was let through. */
 export type Passed = { exchange: Exchange; read: Read; call: Call; identity: Identity }
@@ -32,6 +32,7 @@ export async function deliver(context: Context, passed: Passed, reply: Reply): P
       const response = message?.kind === 'request' ? readUpstream(reply.body) : undefined
       if (message?.kind !== 'request' || response?.kind !== 'response')
         return fail(context, passed, 'upstream_malformed')
+      if (!passes(context, reply.status)) return fail(context, passed, faultOf(reply.status))
       const screened = await screenFor(context, passed, message, response)
       finish(context, passed, { ...outcomeOf(screened), status: reply.status, bytes: reply.body.length })
       const { text, version } = textOf(context, passed, message, screened)
@@ -80,9 +81,13 @@ async function* streamOf(
   const { arrival } = passed.exchange
   const request = passed.read.message?.kind === 'request' ? passed.read.message : undefined
   const outcome = { frames: 0, dropped: 0, bytes: 0, status: 200 }
+  const declinable = createAllowance(context.ports.now)
+  let fault: RefusalReason = 'upstream_failed'
   let ending: Partial<Outcome> & { end: Outcome['end'] } = { end: 'client_gone' }
   try {
     for await (const data of frames) {
+      // The last chunk may have held more than was to be delivered.
+      if (passed.call.signal.aborted) break
       outcome.frames++
       outcome.bytes += Buffer.byteLength(data)
       const message = readUpstream(data)
@@ -96,10 +101,19 @@ async function* streamOf(
       } else {
         outcome.dropped++
         context.ports.count('dropped')
-        if (message?.kind === 'request') await decline(context, passed, message)
+        if (message?.kind !== 'request') continue
+        if (!declinable()) {
+          fault = 'upstream_malformed'
+          break
+        }
+        await decline(context, passed, message)
       }
     }
-    ending = request ? { end: 'upstream_failed' } : { end: 'complete' }
+    const cut = fault !== 'upstream_failed'
+    ending =
+      request || cut
+        ? { end: 'upstream_failed', ...(cut && { cause: { code: fault } }) }
+        : { end: 'complete' }
   } catch {
     ending = { end: 'upstream_failed' }
   } finally {
@@ -108,7 +122,7 @@ async function* streamOf(
     finish(context, passed, { ...outcome, ...ending })
   }
   // The client waits for this id; a stream that only ends would have it wait on.
-  if (request) yield { text: failureText(passed, 'upstream_failed'), final: true }
+  if (request) yield { text: failureText(passed, fault), final: true }
 }
 
 function screenFor(
@@ -131,6 +145,22 @@ function screenFor(
         trace: exchange.arrival.trace,
       }),
   })
+}
+
+/** Requests of the upstream that one stream may bring in a minute: each costs a record, and an answer to it. */
+const REQUESTS_A_MINUTE = 16
+
+/** True as long as there are not too many. A ping now and then for as long as a stream lives is none too many. */
+function createAllowance(now: () => number): () => boolean {
+  let since = now()
+  let left = REQUESTS_A_MINUTE
+  return () => {
+    if (now() - since >= 60_000) {
+      since = now()
+      left = REQUESTS_A_MINUTE
+    }
+    return left-- > 0
+  }
 }
 
 /** A request of the upstream to the client: none is delivered yet. The upstream is told, and it is on record. */
@@ -193,18 +223,25 @@ function outcomeOf(screened: Screened): Partial<Outcome> & { end: Outcome['end']
 function fail(context: Context, passed: Passed, reason: RefusalReason): Answer {
   const { decision_id } = passed.exchange
   const end = passed.exchange.arrival.signal.aborted ? 'client_gone' : 'upstream_failed'
-  const { status } = REFUSALS[reason]
+  const { status, retryAfter }: Refusal = REFUSALS[reason]
   finish(context, passed, { end, status, cause: { code: reason } })
-  return { kind: 'message', status, text: failureText(passed, reason), decision_id }
+  const retry = retryAfter === undefined ? {} : { retryAfter }
+  return { kind: 'message', status, text: failureText(passed, reason), decision_id, ...retry }
 }
 
 /** Statuses that mean something to an MCP client; any other is a failure of the upstream. */
 const PASSED_STATUSES = new Set([400, 404, 405])
 
-function passStatus(context: Context, passed: Passed, status: number): Answer {
+/** The upstream has no say in other statuses, whatever message comes with them. */
+const passes = ({ settings }: Context, status: number): boolean =>
+  (status >= 200 && status < 300) ||
+  PASSED_STATUSES.has(status) ||
   // Pomerium takes a 401 of the upstream as its cue to fetch the upstream's token: only where it brings that token.
-  const passes = PASSED_STATUSES.has(status) || (status === 401 && context.settings.forwardsAuthorization)
-  if (!passes) return fail(context, passed, status < 500 ? 'upstream_refused' : 'upstream_failed')
+  (status === 401 && settings.forwardsAuthorization)
+const faultOf = (status: number): RefusalReason => (status < 500 ? 'upstream_refused' : 'upstream_failed')
+
+function passStatus(context: Context, passed: Passed, status: number): Answer {
+  if (!passes(context, status)) return fail(context, passed, faultOf(status))
   const { decision_id } = passed.exchange
   finish(context, passed, { end: 'upstream_failed', status, cause: { code: 'upstream_refused' } })
   return { kind: 'message', status, text: failureText(passed, 'upstream_refused'), decision_id }

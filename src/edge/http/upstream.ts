@@ -11,8 +11,9 @@ export type HttpUpstreamSettings = {
   /** sent with every request; the client's own is `call.authorization` */
   authorization?: string
   ca?: string
+  /** for calls, and as many again for the streams that clients open */
   connections: number
-  /** milliseconds until the head of an answer, and from there until the end of one that is no stream */
+  /** milliseconds until the head of an answer, the wait for a connection included, and from there until the end of one that is no stream */
   timeout: number
   /** bytes of one message */
   messageLimit: number
@@ -20,19 +21,32 @@ export type HttpUpstreamSettings = {
 
 export type Upstream = Pick<Ports, 'forward' | 'decline'> & { close: () => Promise<void> }
 
+/** Refusals of the upstream's requests: they are many only where it misbehaves, and must not be in the way of a call. */
+const DECLINES = { connections: 8, inFlight: 64, timeout: 10_000 }
+/** Milliseconds and bytes for a body that nobody reads, so that its connection may be used again. */
+const UNREAD = { timeout: 1_000, limit: 64 << 10 }
+
 const SESSION_ID = /^[!-~]{1,256}$/
 
 /** An MCP server over Streamable HTTP. Its address is what the configuration says; a call is never repeated. */
 export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
   const { url } = settings
-  const pool = new Pool(url.origin, {
-    connections: settings.connections,
-    pipelining: 1,
-    headersTimeout: settings.timeout,
-    // A stream may be silent for as long as it lives; what bounds it is `stream_max_age` and the client.
-    bodyTimeout: 0,
-    ...(settings.ca !== undefined && { connect: { ca: settings.ca } }),
-  })
+  const open = (connections: number) =>
+    new Pool(url.origin, {
+      connections,
+      pipelining: 1,
+      // There is one timer for a call, which counts the wait for a connection too.
+      headersTimeout: 0,
+      // A stream may be silent for as long as it lives; what bounds it is `stream_max_age` and the client.
+      bodyTimeout: 0,
+      ...(settings.ca !== undefined && { connect: { ca: settings.ca } }),
+    })
+  const calls = open(settings.connections)
+  // Streams live long: in the pool of the calls, enough of them would leave no connection to any call.
+  const streams = open(settings.connections)
+  const declines = open(DECLINES.connections)
+  let streaming = 0
+  let declining = 0
   const path = url.pathname + url.search
 
   const headersOf = (call: Pick<Call, 'session' | 'authorization'>): Record<string, string> => {
@@ -46,45 +60,87 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
     return headers
   }
 
+  /** Asks once. @param ended called when nothing more comes of it */
+  const send = async (
+    pool: Pool,
+    call: Call,
+    headers: Record<string, string>,
+    ended: () => void,
+  ): Promise<Reply> => {
+    const cut = new AbortController()
+    const over = Promise.withResolvers<never>()
+    // The pool hears of a signal only once it has a connection for the request; it does not send it then.
+    const giveUp = (fault: Error) => {
+      over.reject(fault)
+      cut.abort(fault)
+    }
+    const timer = setTimeout(() => giveUp(new errors.HeadersTimeoutError()), settings.timeout)
+    const gone = () => giveUp(new errors.RequestAbortedError())
+    // The listener goes with the exchange, whose signal it is.
+    if (call.signal.aborted) gone()
+    else call.signal.addEventListener('abort', gone, { once: true })
+    over.promise.catch(() => undefined)
+    try {
+      const asking = pool.request({
+        method: methodOf(call),
+        path,
+        headers,
+        body: hasBody(call) ? call.text : null,
+        signal: cut.signal,
+      })
+      const answer = await Promise.race([asking, over.promise])
+      clearTimeout(timer)
+      answer.body.once('close', ended)
+      return await replyOf(call, answer, settings).catch((error) => failure(isLate(error)))
+    } catch (error) {
+      clearTimeout(timer)
+      ended()
+      return failure(isLate(error))
+    }
+  }
+
   return {
     async forward(permit: Permit, call: Call): Promise<Reply> {
       if (!isPermit(permit)) throw new TypeError('no permit')
-      const hasBody = call.kind === 'request' || call.kind === 'notification'
       const headers = { ...headersOf(call), ...call.headers }
-      if (hasBody) headers['content-type'] = 'application/json'
+      if (hasBody(call)) headers['content-type'] = 'application/json'
       if (call.kind === 'open') headers.accept = 'text/event-stream'
-      try {
-        const answer = await pool.request({
-          method: hasBody ? 'POST' : call.kind === 'open' ? 'GET' : 'DELETE',
-          path,
-          headers,
-          body: hasBody ? call.text : null,
-          signal: call.signal,
-        })
-        return await replyOf(call, answer, settings)
-      } catch (error) {
-        const late =
-          error instanceof errors.HeadersTimeoutError ||
-          error instanceof errors.BodyTimeoutError ||
-          error instanceof errors.ConnectTimeoutError
-        return { kind: 'failed', fault: late ? 'upstream_timeout' : 'upstream_failed' }
-      }
+      if (call.kind !== 'open') return send(calls, call, headers, () => undefined)
+      if (streaming >= settings.connections) return { kind: 'failed', fault: 'upstream_busy' }
+      streaming++
+      return send(streams, call, headers, () => void streaming--)
     },
     decline(call, id, method) {
+      if (declining >= DECLINES.inFlight) return
+      declining++
       const headers = {
         ...headersOf(call),
         'content-type': 'application/json',
         'mcp-protocol-version': call.version,
       }
-      const signal = AbortSignal.timeout(settings.timeout)
-      pool
+      const signal = AbortSignal.timeout(Math.min(settings.timeout, DECLINES.timeout))
+      declines
         .request({ method: 'POST', path, headers, body: declineText(id, method), signal })
-        .then((answer) => quiet(answer.body).dump())
+        .then((answer) => discard(answer.body))
         .catch(() => undefined)
+        .finally(() => declining--)
     },
-    close: () => pool.destroy(),
+    close: async () => {
+      await Promise.all([calls.destroy(), streams.destroy(), declines.destroy()])
+    },
   }
 }
+
+const hasBody = (call: Call): boolean => call.kind === 'request' || call.kind === 'notification'
+const methodOf = (call: Call) => (hasBody(call) ? 'POST' : call.kind === 'open' ? 'GET' : 'DELETE')
+const failure = (late: boolean): Reply => ({
+  kind: 'failed',
+  fault: late ? 'upstream_timeout' : 'upstream_failed',
+})
+const isLate = (error: unknown): boolean =>
+  error instanceof errors.HeadersTimeoutError ||
+  error instanceof errors.BodyTimeoutError ||
+  error instanceof errors.ConnectTimeoutError
 
 /** What the upstream is told of its request to the client: for an elicitation the protocol has a word of its own. */
 export function declineText(id: RpcId, method: string): string {
@@ -99,6 +155,12 @@ type HttpAnswer = Awaited<ReturnType<Pool['request']>>
 
 /** A body that is let go of emits an error; without a listener that would end the process. Readers still see it. */
 const quiet = (body: HttpAnswer['body']): HttpAnswer['body'] => body.on('error', () => undefined)
+
+/** Nobody waits for a body that nobody reads: it may have no end. */
+const discard = (body: HttpAnswer['body']): Promise<void> =>
+  quiet(body)
+    .dump({ limit: UNREAD.limit, signal: AbortSignal.timeout(UNREAD.timeout) })
+    .catch(() => undefined)
 
 async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSettings): Promise<Reply> {
   const { statusCode: status, headers } = answer
@@ -120,9 +182,13 @@ async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSet
   const session = id === undefined ? {} : { session: id }
   const type = essence(one('content-type'))
 
+  if (status >= 400 && call.kind !== 'request') {
+    void discard(body)
+    return { kind: 'status', status }
+  }
   if (status >= 400) {
     const text = await collect(body, limit, timeout)
-    const error = call.kind === 'request' && text ? readUpstream(text) : undefined
+    const error = text ? readUpstream(text) : undefined
     // An error of the protocol keeps its words; any other body stays here.
     if (text && error?.kind === 'response' && error.error && error.id === call.id)
       return { kind: 'message', status, body: text }
@@ -133,7 +199,7 @@ async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSet
     return type === 'text/event-stream' ? { kind: 'stream', frames: framesOf(body, limit) } : malformed()
   }
   if (call.kind !== 'request' || status === 202 || status === 204) {
-    await body.dump()
+    void discard(body)
     return { kind: 'accepted', ...session }
   }
   if (type === 'text/event-stream') return { kind: 'stream', frames: framesOf(body, limit), ...session }

@@ -260,6 +260,17 @@ describe('statuses', () => {
       status: 400,
     })
   })
+  test.each([401, 403, 410, 429, 500, 503])(
+    'an error of the protocol does not carry %i through',
+    async (status) => {
+      const error = { code: 1, message: CANARY }
+      await fails(
+        CALL,
+        () => httpAnswer(status, { jsonrpc: '2.0', id: 1, error }),
+        status < 500 ? refused : broken,
+      )
+    },
+  )
   test('401 passes only where Pomerium brings the upstream’s token', async () => {
     const other = await startSidecar(options({ authorization: 'forward' }))
     try {
@@ -598,6 +609,30 @@ describe('streams', () => {
       })
     }
   })
+
+  test('requests to the client without end: a few are declined, and the stream is cut', async () => {
+    let declines = 0
+    const { answer, outcome, records } = await ask(CALL, (request, socket) => {
+      if (request.json.method === undefined) {
+        declines++
+        return null
+      }
+      const flood = Array.from({ length: 2000 }, (_, id) =>
+        sseFrame(serverRequest('sampling/createMessage', id)),
+      )
+      socket.write(sseHead() + flood.join(''))
+      return null
+    })
+    expect(answer.json()).toMatchObject({ id: 1, error: { data: { reason: 'upstream_malformed' } } })
+    expect(answer.body).not.toContain(CANARY)
+    expect(outcome).toMatchObject({
+      end: 'upstream_failed',
+      cause: { code: 'upstream_malformed' },
+      disposition: 'failed',
+    })
+    expect(records.filter((event) => event.custom.event === 'reject')).toHaveLength(16)
+    expect(declines).toBeLessThanOrEqual(16)
+  })
 })
 
 describe('the handshake', () => {
@@ -692,8 +727,16 @@ describe('connections', () => {
 describe('notifications', () => {
   const NOTIFICATION = { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } }
   const send = async (respond: Responder) => {
+    const params = {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 'c', version: '1' },
+    }
+    const initialize = { jsonrpc: '2.0', id: 1, method: 'initialize', params }
+    const started = await sendRaw(sidecar.port, postBytes(issuer.mint(), initialize))
+    const headers = { 'mcp-session-id': started.answers[0]!.header('mcp-session-id') }
     upstream.respond(respond)
-    return (await sendRaw(sidecar.port, postBytes(issuer.mint(), NOTIFICATION))).answers[0]!
+    return (await sendRaw(sidecar.port, postBytes(issuer.mint(), NOTIFICATION, headers))).answers[0]!
   }
   test('202, and nothing that the upstream says to it', async () => {
     const answer = await send(() => httpAnswer(200, LEAK, { 'set-cookie': CANARY }))
