@@ -204,7 +204,8 @@ export async function createPool(settings: PoolSettings): Promise<Pool> {
           return resolve({ kind: 'unavailable', fault: 'queue_full' })
         if (suspended(question)) return resolve({ kind: 'unavailable', fault: 'suspended' })
         waiting.push({ seq: ++seq, question, text: JSON.stringify(question), attempts: 0, resolve })
-        if (away.length === 0) queueMicrotask(send)
+        // After all that this turn of the loop has read, so that it goes in one message.
+        if (away.length === 0 && waiting.length === 1) setImmediate(send)
       }),
     setKeys(next) {
       jwks = next
