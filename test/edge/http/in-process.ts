@@ -7,13 +7,19 @@ import { createKnownTools } from '../../../src/pep/facts.ts'
 import type { Ports } from '../../../src/pep/ports.ts'
 import { createSealer } from '../../../src/pep/session.ts'
 
+/** The key of its sessions. */
+export const SEAL = Buffer.alloc(16)
+
 const closers: (() => void)[] = []
 afterEach(() => {
   for (const close of closers.splice(0)) close()
 })
 
 /** A listener before ports that do what nobody thought of; it waits for no head and no body longer than `patience`. */
-export async function listen(broken: Partial<Ports>, { maxInFlight = 10, patience = 10_000 } = {}) {
+export async function listen(
+  broken: Partial<Ports>,
+  { maxInFlight = 10, patience = 10_000, streamMaxAge = 60_000 } = {},
+) {
   const lines: { decision_id: string; custom: { cause?: { code: string } } }[] = []
   let n = 0
   const ports: Ports = {
@@ -34,10 +40,10 @@ export async function listen(broken: Partial<Ports>, { maxInFlight = 10, patienc
         limits: DEFAULT_JSON_LIMITS,
         forwardsAuthorization: false,
         eras: ['legacy', 'modern'],
-        streamMaxAge: 1000,
+        streamMaxAge,
         digestKey: Buffer.alloc(1),
       },
-      sealer: createSealer(Buffer.alloc(16)),
+      sealer: createSealer(SEAL),
       tools: createKnownTools(),
       origin: () => ({ labels: {}, bundles: {} }),
     },
