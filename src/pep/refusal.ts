@@ -101,7 +101,7 @@ export const REFUSALS = {
     rpc.UPSTREAM_FAILED,
     'The MCP server sent something that is not a valid answer',
   ),
-  upstream_busy: later('The MCP server takes no further session'),
+  upstream_busy: later('The MCP server takes no further session or stream'),
 } as const satisfies Record<string, Refusal>
 
 export type RefusalReason = keyof typeof REFUSALS
