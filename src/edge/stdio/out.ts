@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { RpcId } from '../../mcp/message.ts'
 import { isPermit } from '../../pdp/decision.ts'
@@ -23,19 +23,26 @@ export type StdioUpstreamSettings = {
   onStderr: (line: string) => void
 }
 
-type Pending = { resolve: (reply: Reply) => void; timer: NodeJS.Timeout }
 type Session = {
-  child: ChildProcess
-  pending: Map<RpcId, Pending>
+  id: string
+  child: ChildProcessWithoutNullStreams
+  /** who waits for the answer to a request */
+  pending: Map<RpcId, (reply: Reply) => void>
+  /** Requests that nobody waits for any more. An answer may still come, and must not be taken for that of another. */
+  abandoned: Set<RpcId>
   /** the one open stream of the session, if there is one */
   stream: { push: (text: string) => void; end: () => void } | undefined
   idle: NodeJS.Timeout
 }
 
-/** Messages that wait for a slow reader of a session's stream. */
+/** Messages that wait for a slow reader of a session's stream, and their length together; what is more is dropped. */
 const STREAM_QUEUE = 1000
+const STREAM_LENGTH = 16 << 20
+/** Requests of one session that were given up; a server that leaves more of them open is broken. */
+const ABANDONED = 10_000
 const KILL_AFTER = 2_000
 const INITIALIZE = 'initialize'
+const FAILED: Reply = { kind: 'failed', fault: 'upstream_failed' }
 
 /**
  * An MCP server that speaks over stdio (2025-11-25, "stdio"): one process a session, started by its handshake and
@@ -49,29 +56,47 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
     if (!session) return
     sessions.delete(id)
     clearTimeout(session.idle)
-    for (const [rpc, { resolve, timer }] of session.pending) {
-      clearTimeout(timer)
-      session.pending.delete(rpc)
-      resolve({ kind: 'failed', fault: 'upstream_failed' })
-    }
+    for (const settle of [...session.pending.values()]) settle(FAILED)
     session.stream?.end()
-    session.child.stdin?.end()
+    session.child.stdin.end()
     session.child.kill('SIGTERM')
     setTimeout(() => session.child.kill('SIGKILL'), KILL_AFTER).unref()
   }
 
-  const begin = (id: string): Session => {
+  /** Undefined if there is no process to be had, e.g. no descriptor is left. */
+  const launch = (onEnd: () => void): ChildProcessWithoutNullStreams | undefined => {
     const [command = '', ...args] = settings.command
-    const child = spawn(command, args, {
-      stdio: ['pipe', 'pipe', 'pipe'],
-      env: settings.env,
-      ...(settings.cwd !== undefined && { cwd: settings.cwd }),
-    })
+    try {
+      const child = spawn(command, args, {
+        stdio: ['pipe', 'pipe', 'pipe'],
+        env: settings.env,
+        ...(settings.cwd !== undefined && { cwd: settings.cwd }),
+      })
+      // First of all: an error that nobody listens to would end this process.
+      child.on('error', onEnd)
+      child.once('exit', onEnd)
+      // They are not there when the pipes could not be made, whatever the type says.
+      return child.stdin && child.stdout && child.stderr ? child : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  const begin = (): Session | undefined => {
+    const id = randomUUID()
+    const child = launch(() => end(id))
+    if (!child) return undefined
+    const onIdle = () => {
+      if (session.pending.size > 0) session.idle.refresh()
+      else end(id)
+    }
     const session: Session = {
+      id,
       child,
       pending: new Map(),
+      abandoned: new Set(),
       stream: undefined,
-      idle: setTimeout(() => end(id), settings.idle),
+      idle: setTimeout(onIdle, settings.idle),
     }
     session.idle.unref()
     const split = createLineSplitter(settings.messageLimit)
@@ -87,36 +112,56 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
     })
     // A write to a child that is gone: `exit` follows and ends the session.
     child.stdin.on('error', () => undefined)
-    child.once('error', () => end(id))
-    child.once('exit', () => end(id))
     sessions.set(id, session)
     return session
+  }
+
+  /** False if the session ended because the child does not read what it was told before. */
+  const tell = ({ id, child }: Session, text: string): boolean => {
+    if (child.stdin.writableLength > 2 * settings.messageLimit) {
+      end(id)
+      return false
+    }
+    child.stdin.write(`${oneLine(text)}\n`)
+    return true
   }
 
   const receive = (session: Session, line: Buffer) => {
     if (line.length === 0) return
     const message = readUpstream(line)
     if (message?.kind === 'response') {
-      const waiting = session.pending.get(message.id)
-      if (!waiting) return
-      session.pending.delete(message.id)
-      clearTimeout(waiting.timer)
-      waiting.resolve({ kind: 'message', status: 200, body: line })
+      session.abandoned.delete(message.id)
+      session.idle.refresh()
+      session.pending.get(message.id)?.({ kind: 'message', status: 200, body: line })
     } else if (message && session.stream) session.stream.push(line.toString('utf8'))
-    else if (message?.kind === 'request')
-      session.child.stdin?.write(`${declineText(message.id, message.method)}\n`)
+    else if (message?.kind === 'request') tell(session, declineText(message.id, message.method))
   }
 
   const ask = (session: Session, call: Call, id: RpcId): Promise<Reply> =>
     new Promise((resolve) => {
+      const { pending, abandoned } = session
       // Two open requests of one id: their answers could not be told apart.
-      if (session.pending.has(id)) return resolve({ kind: 'failed', fault: 'upstream_busy' })
-      const timer = setTimeout(() => {
-        session.pending.delete(id)
-        resolve({ kind: 'failed', fault: 'upstream_timeout' })
-      }, settings.timeout)
-      session.pending.set(id, { resolve, timer })
-      session.child.stdin?.write(`${call.text}\n`)
+      if (pending.has(id) || abandoned.has(id)) return resolve({ kind: 'failed', fault: 'upstream_busy' })
+      if (call.signal.aborted) return resolve(FAILED)
+      const settle = (reply: Reply) => {
+        clearTimeout(timer)
+        call.signal.removeEventListener('abort', onGone)
+        pending.delete(id)
+        resolve(reply)
+      }
+      const giveUp = (reply: Reply, reason: string) => {
+        abandoned.add(id)
+        settle(reply)
+        if (abandoned.size > ABANDONED) end(session.id)
+        // An initialize may not be cancelled; its session ends instead.
+        else if (call.method !== INITIALIZE) tell(session, cancelText(id, reason))
+      }
+      const onGone = () => giveUp(FAILED, 'The client has gone')
+      const onLate = () => giveUp({ kind: 'failed', fault: 'upstream_timeout' }, 'The answer takes too long')
+      const timer = setTimeout(onLate, settings.timeout)
+      call.signal.addEventListener('abort', onGone, { once: true })
+      pending.set(id, settle)
+      tell(session, call.text)
     })
 
   return {
@@ -124,14 +169,15 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
       if (!isPermit(permit)) throw new TypeError('no permit')
       if (call.method === INITIALIZE && call.id !== undefined) {
         if (sessions.size >= settings.maxSessions) return { kind: 'failed', fault: 'upstream_busy' }
-        const id = randomUUID()
-        const reply = await ask(begin(id), call, call.id)
+        const session = begin()
+        if (!session) return FAILED
+        const reply = await ask(session, call, call.id)
         const agreed = reply.kind === 'message' ? readUpstream(reply.body) : undefined
         if (reply.kind !== 'message' || agreed?.kind !== 'response' || agreed.error) {
-          end(id)
+          end(session.id)
           return reply
         }
-        return { ...reply, session: id }
+        return { ...reply, session: session.id }
       }
       const session = call.session === undefined ? undefined : sessions.get(call.session)
       if (!session || call.session === undefined) return { kind: 'status', status: 404 }
@@ -145,17 +191,14 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
           if (session.stream) return { kind: 'status', status: 405 }
           return { kind: 'stream', frames: openStream(session, call.signal) }
         case 'notification':
-          session.child.stdin?.write(`${call.text}\n`)
-          return { kind: 'accepted' }
+          return tell(session, call.text) ? { kind: 'accepted' } : FAILED
         case 'request':
-          return call.id === undefined
-            ? { kind: 'failed', fault: 'upstream_failed' }
-            : ask(session, call, call.id)
+          return call.id === undefined ? FAILED : ask(session, call, call.id)
       }
     },
     decline(call, id, method) {
       const session = call.session === undefined ? undefined : sessions.get(call.session)
-      session?.child.stdin?.write(`${declineText(id, method)}\n`)
+      if (session) tell(session, declineText(id, method))
     },
     async close() {
       const exits = [...sessions.values()].map(
@@ -167,34 +210,51 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
   }
 }
 
-async function* openStream(session: Session, signal: AbortSignal): AsyncGenerator<string> {
+/** A line for every reader: some take these two, which JSON may hold as they are, for line ends. */
+const oneLine = (text: string): string => text.replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029')
+
+const cancelText = (requestId: RpcId, reason: string): string =>
+  JSON.stringify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId, reason } })
+
+/** Takes the place of the session's stream at once, not when it is first read; gives up no place but its own. */
+function openStream(session: Session, signal: AbortSignal): AsyncGenerator<string> {
   const queue: string[] = []
+  let length = 0
   let over = false
   let wake = () => {}
   const stream = {
     push: (text: string) => {
-      if (queue.length < STREAM_QUEUE) queue.push(text)
+      if (queue.length >= STREAM_QUEUE || length + text.length > STREAM_LENGTH) return
+      queue.push(text)
+      length += text.length
       wake()
     },
     end: () => {
       over = true
+      signal.removeEventListener('abort', stream.end)
+      if (session.stream === stream) session.stream = undefined
       wake()
     },
   }
-  session.stream = stream
-  signal.addEventListener('abort', stream.end, { once: true })
-  if (signal.aborted) stream.end()
-  try {
-    for (;;) {
-      const text = queue.shift()
-      if (text !== undefined) yield text
-      else if (over) return
-      else
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
+  const read = async function* () {
+    try {
+      for (;;) {
+        const text = queue.shift()
+        if (text !== undefined) {
+          length -= text.length
+          yield text
+        } else if (over) return
+        else
+          await new Promise<void>((resolve) => {
+            wake = resolve
+          })
+      }
+    } finally {
+      stream.end()
     }
-  } finally {
-    session.stream = undefined
   }
+  session.stream = stream
+  signal.addEventListener('abort', stream.end)
+  if (signal.aborted) stream.end()
+  return read()
 }

@@ -1,4 +1,5 @@
-import { afterEach, expect, test } from 'vitest'
+import { spawn } from 'node:child_process'
+import { afterEach, expect, test, vi } from 'vitest'
 import { createStdioUpstream, type StdioUpstreamSettings } from '../../../src/edge/stdio/out.ts'
 import { permitDecided } from '../../../src/pdp/decision.ts'
 import type { Call, Reply } from '../../../src/pep/ports.ts'
@@ -19,6 +20,13 @@ process.stdin.on('data', (chunk) => {
     else if (what === 'noise') { process.stdout.write('not json\\n'); say({ id: 99, result: {} }); say({ id, result: { pid: process.pid } }) }
     else if (what === 'huge') process.stdout.write('x'.repeat(2_000_000))
     else if (what === 'ask') { say({ id: 'srv', method: 'elicitation/create' }); globalThis.asked = id }
+    else if (method === 'notifications/cancelled') { globalThis.cancelled = params; if (globalThis.late) say({ id: params.requestId, result: { late: true } }) }
+    else if (what === 'hang late') { globalThis.late = true }
+    else if (what === 'cancelled?') say({ id, result: { cancelled: globalThis.cancelled } })
+    else if (what === 'slow') setTimeout(() => say({ id, result: { slow: true } }), 700)
+    else if (what === 'deaf') { say({ id, result: {} }); process.stdin.pause() }
+    else if (what === 'deaf and asking') { process.stdin.pause(); setInterval(() => { for (let i = 0; i < 500; i++) say({ id: 'x'.repeat(100) + i, method: 'ping' }) }, 1) }
+    else if (what === 'flood') { for (let i = 0; i < 60; i++) say({ method: 'notifications/message', params: { data: i + 'x'.repeat(500_000) } }); say({ id, result: {} }) }
     else if (result || error) say({ id: globalThis.asked, result: { told: result ?? error } })
     else if (what === 'notify') { say({ method: 'notifications/message', params: {} }); say({ id, result: {} }) }
     else say({ id, result: { pid: process.pid } })
@@ -50,7 +58,7 @@ const permit = permitDecided({ allow: true, reasons: [] }, 'd')
 if (!permit) throw new Error('no permit')
 let n = 0
 const call = (name: string, session?: string, more: Partial<Call> = {}): Call => {
-  const id = ++n
+  const id = more.id ?? ++n
   const method = name === 'initialize' ? 'initialize' : 'tools/call'
   return {
     kind: 'request',
@@ -173,6 +181,154 @@ test('an idle session ends', async () => {
   await expect
     .poll(() => upstream.forward(permit, call('pid', session, { kind: 'notification' })), { interval: 400 })
     .toEqual({ kind: 'status', status: 404 })
+})
+
+const gone = { kind: 'failed', fault: 'upstream_failed' }
+
+test('a client that leaves: its call ends at once, the server is told, a late answer reaches nobody', async () => {
+  const upstream = start({ timeout: 10_000 })
+  const session = await begin(upstream)
+  const client = new AbortController()
+  const left = upstream.forward(permit, call('hang late', session, { id: 7, signal: client.signal }))
+  client.abort()
+  expect(await left).toEqual(gone)
+  // The answer to the call that was left may still come, and would be taken for that of the new one.
+  expect(await upstream.forward(permit, call('pid', session, { id: 7 }))).toEqual({
+    kind: 'failed',
+    fault: 'upstream_busy',
+  })
+  expect(resultOf(await upstream.forward(permit, call('cancelled?', session))).cancelled).toMatchObject({
+    requestId: 7,
+    reason: expect.any(String),
+  })
+  expect(resultOf(await upstream.forward(permit, call('pid', session, { id: 7 })))).toHaveProperty('pid')
+  const before = AbortSignal.abort()
+  expect(await upstream.forward(permit, call('hang', session, { signal: before }))).toEqual(gone)
+})
+
+test('no listener stays at the signal of a call that was answered', async () => {
+  const upstream = start()
+  const session = await begin(upstream)
+  const { signal } = new AbortController()
+  const [add, remove] = [vi.spyOn(signal, 'addEventListener'), vi.spyOn(signal, 'removeEventListener')]
+  await upstream.forward(permit, call('pid', session, { signal }))
+  expect(remove.mock.calls.length).toBe(add.mock.calls.length)
+})
+
+test('a client that leaves its initialize: the process ends, and is not told to cancel', async () => {
+  const upstream = start({
+    command: [process.execPath, '-e', 'process.stdin.resume(); setInterval(() => {}, 1000)'],
+    maxSessions: 1,
+    timeout: 10_000,
+  })
+  for (let i = 0; i < 3; i++) {
+    const signal = AbortSignal.timeout(100)
+    expect(await upstream.forward(permit, call('initialize', undefined, { signal }))).toEqual(gone)
+  }
+})
+
+test('a server that does not read ends with what is waiting for it, and holds no more', async () => {
+  const upstream = start({ messageLimit: 100_000, timeout: 10_000 })
+  const session = await begin(upstream)
+  await upstream.forward(permit, call('deaf', session))
+  const waiting = upstream.forward(permit, call('pid', session))
+  const text = JSON.stringify({
+    jsonrpc: '2.0',
+    method: 'notifications/x',
+    params: { a: 'x'.repeat(90_000) },
+  })
+  const replies = []
+  for (let i = 0; i < 20; i++)
+    replies.push(await upstream.forward(permit, call('', session, { kind: 'notification', text })))
+  expect(replies.filter((reply) => reply.kind === 'accepted').length).toBeLessThan(8)
+  expect(replies.at(-1)).toEqual({ kind: 'status', status: 404 })
+  expect(await waiting).toEqual(gone)
+})
+
+test('a server that asks and does not read the refusals ends', async () => {
+  const upstream = start({ messageLimit: 10_000, timeout: 15_000 })
+  expect(await upstream.forward(permit, call('deaf and asking', await begin(upstream)))).toEqual(gone)
+})
+
+test('what waits for a slow reader of a stream is bounded in bytes', async () => {
+  const upstream = start({ timeout: 10_000 })
+  const session = await begin(upstream)
+  const client = new AbortController()
+  const reply = await upstream.forward(permit, call('', session, { kind: 'open', signal: client.signal }))
+  if (reply.kind !== 'stream') throw new Error(reply.kind)
+  await upstream.forward(permit, call('flood', session))
+  client.abort()
+  let [frames, bytes] = [0, 0]
+  for await (const frame of reply.frames) {
+    expect(JSON.parse(frame).params.data.startsWith(`${frames++}x`)).toBe(true)
+    bytes += frame.length
+  }
+  expect(bytes).toBeGreaterThan(8 << 20)
+  expect(bytes).toBeLessThanOrEqual(16 << 20)
+})
+
+test('of two that open the stream at once one has it, and its end is its own', async () => {
+  const upstream = start()
+  const session = await begin(upstream)
+  const [a, b] = [new AbortController(), new AbortController()]
+  const open = (signal: AbortSignal) => upstream.forward(permit, call('', session, { kind: 'open', signal }))
+  expect(await Promise.all([open(a.signal), open(b.signal)])).toMatchObject([
+    { kind: 'stream' },
+    { kind: 'status', status: 405 },
+  ])
+  // A stream that nobody began to read is free again, too; its reader does not end the next one.
+  a.abort()
+  const next = await open(b.signal)
+  expect(next.kind).toBe('stream')
+  expect(await open(b.signal)).toEqual({ kind: 'status', status: 405 })
+})
+
+test('a session is not idle while a call runs, nor right after its answer', async () => {
+  const upstream = start({ idle: 400, timeout: 10_000 })
+  const session = await begin(upstream)
+  expect(resultOf(await upstream.forward(permit, call('slow', session)))).toEqual({ slow: true })
+  await new Promise((resolve) => setTimeout(resolve, 250))
+  expect(resultOf(await upstream.forward(permit, call('pid', session)))).toHaveProperty('pid')
+})
+
+test('a server that takes U+2028 for a line end gets one line', async () => {
+  const server = `
+    require('readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const { id, params } = JSON.parse(line)
+      process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, result: { name: params.name } }) + '\\n')
+    })`
+  const upstream = start({ command: [process.execPath, '-e', server] })
+  const session = await begin(upstream)
+  const name = 'a\u2028b\u2029c'
+  expect(resultOf(await upstream.forward(permit, call(name, session)))).toEqual({ name })
+})
+
+test('no descriptor left for a process: the call fails, this process lives', async () => {
+  const [out, decision] = ['edge/stdio/out.ts', 'pdp/decision.ts'].map(
+    (path) => new URL(`../../../src/${path}`, import.meta.url).href,
+  )
+  const code = `
+    const { openSync } = await import('node:fs')
+    const { createStdioUpstream } = await import(${JSON.stringify(out)})
+    const { permitDecided } = await import(${JSON.stringify(decision)})
+    const upstream = createStdioUpstream({ command: ['cat'], env: {}, maxSessions: 2, timeout: 1000, idle: 1000, messageLimit: 1000, onStderr() {} })
+    try { for (;;) openSync('/dev/null') } catch {}
+    const call = { kind: 'request', id: 1, method: 'initialize', text: '{}', signal: new AbortController().signal }
+    for (let i = 0; i < 3; i++) {
+      const reply = await upstream.forward(permitDecided({ allow: true, reasons: [] }, 'd'), call)
+      process.stdout.write(JSON.stringify(reply) + '\\n')
+    }
+    await upstream.close()`
+  const args = ['-c', 'ulimit -n 60; exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', code]
+  const child = spawn('sh', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  let text = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (part: string) => {
+      text += part
+    })
+  const status = await new Promise((resolve) => child.once('close', resolve))
+  expect(text.trim().split('\n')).toEqual(Array(3).fill(JSON.stringify(gone)))
+  expect(status).toBe(0)
 })
 
 function alive(pid: number): boolean {
