@@ -246,7 +246,7 @@ test('a server that does not read ends with what is waiting for it, and holds no
 })
 
 test('a server that asks and does not read the refusals ends', async () => {
-  const upstream = start({ messageLimit: 10_000, timeout: 15_000 })
+  const upstream = start({ messageLimit: 10_000, timeout: 5_000 })
   expect(await upstream.forward(permit, call('deaf and asking', await begin(upstream)))).toEqual(gone)
 })
 
