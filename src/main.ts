@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { run } from './commands/run.ts'
@@ -29,6 +30,12 @@ const NEEDS = [24, 14, 1] as const
 
 const packageUrl = new URL('../package.json', import.meta.url)
 const { version } = JSON.parse(readFileSync(packageUrl, 'utf8')) as { version: string }
+
+// The judging threads then need not strip types again, each with a compiler of its own in memory. Beside the code, so
+// that only who may change the code may change it; where that cannot be written, nothing is kept.
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
+  new URL('../node_modules/.cache/mcp-opa-sidecar', import.meta.url),
+)
 
 await main()
 
