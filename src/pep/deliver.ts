@@ -29,7 +29,7 @@ export async function deliver(context: Context, passed: Passed, reply: Reply): P
       finish(context, passed, { end: 'complete', status: 202 })
       return { kind: 'accepted', status: message ? 202 : 200, decision_id }
     case 'message': {
-      const response = message?.kind === 'request' ? readUpstream(reply.body) : undefined
+      const response = message?.kind === 'request' ? (reply.message ?? readUpstream(reply.body)) : undefined
       if (message?.kind !== 'request' || response?.kind !== 'response')
         return fail(context, passed, 'upstream_malformed')
       if (!passes(context, reply.status)) return fail(context, passed, faultOf(reply.status))

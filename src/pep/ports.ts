@@ -1,6 +1,6 @@
 import type { OpenLine } from '../log/event.ts'
 import type { Era, McpHeaders } from '../mcp/headers.ts'
-import type { RpcId } from '../mcp/message.ts'
+import type { Message, RpcId } from '../mcp/message.ts'
 import type { JsonObject } from '../mcp/strict-json.ts'
 import type { Decision, Permit } from '../pdp/decision.ts'
 import type { Identity, IdentityFault, Owner } from '../pdp/identity.ts'
@@ -68,7 +68,8 @@ export type Call = {
 }
 
 export type Reply =
-  | { kind: 'message'; status: number; body: Uint8Array; session?: string }
+  /** `message`: what an upstream that had to read the body already read in it, strictly */
+  | { kind: 'message'; status: number; body: Uint8Array; message?: Message; session?: string }
   | { kind: 'stream'; frames: AsyncIterable<string>; session?: string }
   | { kind: 'accepted'; session?: string }
   | { kind: 'status'; status: number }

@@ -16,7 +16,6 @@ export type Head = {
   requestId: string | undefined
   forwardedFor: string | undefined
   trace: Trace
-  traceparent: string | undefined
 }
 export type HeadResult = { ok: true; head: Head } | { ok: false; reason: RefusalReason }
 
@@ -95,7 +94,6 @@ export function readHead(raw: string[]): HeadResult {
       requestId: requestId !== undefined && REQUEST_ID.test(requestId) ? requestId : undefined,
       forwardedFor: seen.get('x-forwarded-for'),
       trace: trace ? { trace_id: trace[1] as string, span_id: trace[2] as string } : {},
-      traceparent: trace ? traceparent : undefined,
     },
   }
 }

@@ -191,7 +191,7 @@ async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSet
     const error = text ? readUpstream(text) : undefined
     // An error of the protocol keeps its words; any other body stays here.
     if (text && error?.kind === 'response' && error.error && error.id === call.id)
-      return { kind: 'message', status, body: text }
+      return { kind: 'message', status, body: text, message: error }
     return { kind: 'status', status }
   }
   if (status < 200 || status >= 300) return malformed()

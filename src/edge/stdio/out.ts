@@ -132,7 +132,7 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
     if (message?.kind === 'response') {
       session.abandoned.delete(message.id)
       session.idle.refresh()
-      session.pending.get(message.id)?.({ kind: 'message', status: 200, body: line })
+      session.pending.get(message.id)?.({ kind: 'message', status: 200, body: line, message })
     } else if (message && session.stream) session.stream.push(line.toString('utf8'))
     else if (message?.kind === 'request') tell(session, declineText(message.id, message.method))
   }
@@ -172,8 +172,7 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
         const session = begin()
         if (!session) return FAILED
         const reply = await ask(session, call, call.id)
-        const agreed = reply.kind === 'message' ? readUpstream(reply.body) : undefined
-        if (reply.kind !== 'message' || agreed?.kind !== 'response' || agreed.error) {
+        if (reply.kind !== 'message' || reply.message?.kind !== 'response' || reply.message.error) {
           end(session.id)
           return reply
         }
