@@ -27,12 +27,7 @@ export type McpHeaders = {
 export type Classified =
   | { ok: true; era: Era; version: string }
   | { ok: false; fault: HeaderFault; code: number; data?: JsonObject }
-export type HeaderFault =
-  | 'header_mismatch'
-  | 'unsupported_version'
-  | 'missing_meta'
-  | 'version_differs_from_session'
-  | 'modern_needs_request'
+export type HeaderFault = 'header_mismatch' | 'unsupported_version' | 'missing_meta' | 'modern_needs_request'
 
 /**
  * The era of one message, from the body first; headers only ever have to agree with it
@@ -51,16 +46,14 @@ export function classify(
   }
   const version = headers.protocolVersion
   if (version !== undefined && !LEGACY_VERSIONS.includes(version)) {
-    return unsupported(version)
+    return unsupported(version, [...LEGACY_VERSIONS, ...MODERN_VERSIONS])
   }
   if (message.kind === 'request' && message.method === 'initialize') {
     const asked = message.params.protocolVersion
     if (typeof asked !== 'string') return { ok: false, fault: 'missing_meta', code: INVALID_PARAMS }
     return { ok: true, era: 'legacy', version: version ?? asked.slice(0, 32).toWellFormed() }
   }
-  if (sessionVersion !== undefined && version !== undefined && version !== sessionVersion) {
-    return { ok: false, fault: 'version_differs_from_session', code: INVALID_REQUEST }
-  }
+  // A session keeps what its handshake agreed on: a header can neither lower nor raise it.
   return { ok: true, era: 'legacy', version: sessionVersion ?? version ?? ASSUMED_VERSION }
 }
 
@@ -69,7 +62,7 @@ function classifyModern(message: Message, headers: McpHeaders, meta: JsonObject)
   const version = meta[META_VERSION]
   if (typeof version !== 'string') return { ok: false, fault: 'missing_meta', code: INVALID_PARAMS }
   if (headers.protocolVersion !== version) return mismatch()
-  if (!MODERN_VERSIONS.includes(version)) return unsupported(version)
+  if (!MODERN_VERSIONS.includes(version)) return unsupported(version, MODERN_VERSIONS)
   if (!isObject(meta[META_CAPABILITIES])) return { ok: false, fault: 'missing_meta', code: INVALID_PARAMS }
   if (headers.method !== message.method) return mismatch()
   const mirrored = methodToServer(message.method)?.mirrored
@@ -82,9 +75,9 @@ function classifyModern(message: Message, headers: McpHeaders, meta: JsonObject)
 
 const mismatch = (): Classified => ({ ok: false, fault: 'header_mismatch', code: HEADER_MISMATCH })
 
-function unsupported(requested: string): Classified {
-  const supported = [...LEGACY_VERSIONS, ...MODERN_VERSIONS]
-  const data = { supported, requested: requested.slice(0, 32).toWellFormed() }
+/** What claims to be modern is told the modern ones only: legacy versions are agreed on by `initialize`. */
+function unsupported(requested: string, supported: readonly string[]): Classified {
+  const data = { supported: [...supported], requested: requested.slice(0, 32).toWellFormed() }
   return { ok: false, fault: 'unsupported_version', code: UNSUPPORTED_VERSION, data }
 }
 

@@ -1,5 +1,5 @@
 import { HEADER_MISMATCH } from '../mcp/error.ts'
-import { classify, type Era, makeHeaders } from '../mcp/headers.ts'
+import { classify, type Era, LEGACY_VERSIONS, makeHeaders } from '../mcp/headers.ts'
 import {
   type Notification,
   type Request,
@@ -95,8 +95,8 @@ export function readStream(context: Context, exchange: Exchange): ReadResult {
   if (session === undefined) return no('no_session')
   if (session === 'unknown') return no('unknown_session')
   const { protocolVersion, lastEventId } = arrival.headers
-  if (protocolVersion !== undefined && protocolVersion !== session.version)
-    return no('version_differs_from_session')
+  if (protocolVersion !== undefined && !LEGACY_VERSIONS.includes(protocolVersion))
+    return no('unsupported_version')
   if (lastEventId !== undefined) return no('resumption_unsupported')
   const { version } = session
   const setting = settingOf(context, exchange, version, session)

@@ -12,7 +12,7 @@ export type RawAnswer = {
   header: (name: string) => string | undefined
   body: string
   bytes: Buffer
-  /** the body as JSON; throws if it is none */
+  /** the body as JSON, or the last message of a stream; throws if it is none */
   json: () => Parsed
 }
 export type RawExchange = {
@@ -146,7 +146,15 @@ function readAnswer(raw: Buffer, closed: boolean): { answer: RawAnswer; rest: Bu
   const after = raw.subarray(end + 4)
   const make = (bytes: Buffer, rest: Buffer) => {
     const body = bytes.toString('utf8')
-    return { answer: { status, headers, header, bytes, body, json: () => JSON.parse(body) }, rest }
+    const streamed = header('content-type') === 'text/event-stream'
+    const text = () =>
+      streamed
+        ? (body
+            .match(/^data: .*$/gm)
+            ?.at(-1)
+            ?.slice(6) ?? '')
+        : body
+    return { answer: { status, headers, header, bytes, body, json: () => JSON.parse(text()) }, rest }
   }
   if (status < 200 || status === 204 || status === 304) return make(Buffer.alloc(0), after)
   if (header('transfer-encoding') === 'chunked') {

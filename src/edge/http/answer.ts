@@ -4,8 +4,6 @@ import type { Answer } from '../../pep/ports.ts'
 
 /** Milliseconds between comments on a silent stream, so that nothing on the way takes it for dead. */
 const HEARTBEAT = 15_000
-/** Milliseconds a first message is waited for before an answer becomes a stream. */
-const PATIENCE = 1_000
 /** Milliseconds that a client may leave a full connection unread. */
 const STALL = 30_000
 
@@ -55,26 +53,16 @@ function writeMessage(
   end(response, answer.text)
 }
 
-/** A response that came at once is one message; anything else is a stream. */
+/** A stream of the upstream stays one: a client may have asked for its form. */
 async function writeStream(
   response: ServerResponse,
-  { items, decision_id }: Extract<Answer, { kind: 'stream' }>,
+  { items }: Extract<Answer, { kind: 'stream' }>,
   signal: AbortSignal,
   reusable: () => boolean,
   open: (end: () => void) => () => void,
 ): Promise<void> {
   const iterator = items[Symbol.asyncIterator]()
   const stop = () => void iterator.return?.()
-  const first = iterator.next()
-  const early = await within(PATIENCE, first)
-  if (early && !early.done && early.value.final) {
-    stop()
-    return writeMessage(
-      response,
-      { kind: 'message', status: 200, text: early.value.text, decision_id },
-      reusable,
-    )
-  }
   response.writeHead(200, {
     'content-type': 'text/event-stream',
     'cache-control': 'no-store',
@@ -90,7 +78,7 @@ async function writeStream(
     if (!response.writableEnded) response.write(': keep-alive\n\n')
   }, HEARTBEAT)
   try {
-    for (let step = await first; !step.done; step = await iterator.next()) {
+    for (let step = await iterator.next(); !step.done; step = await iterator.next()) {
       // A drain may have ended it since; a write after that would be an error.
       if (response.writableEnded) break
       if (!response.write(writeFrame(step.value.text)) && !(await drained(response, signal))) {
@@ -104,19 +92,6 @@ async function writeStream(
     closed()
     stop()
     if (!response.writableEnded) end(response)
-  }
-}
-
-/** What comes in time, else undefined. */
-async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), ms)
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
   }
 }
 

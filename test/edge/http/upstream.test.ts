@@ -457,9 +457,9 @@ describe('streams', () => {
     })
   }
 
-  test('a response that comes at once is one message', async () => {
+  test('a response that comes at once stays a stream of one message', async () => {
     const { answer, outcome } = await ask(CALL, streamed(sseFrame(GOOD)))
-    expect(answer.header('content-type')).toBe('application/json')
+    expect(answer.header('content-type')).toBe('text/event-stream')
     expect(answer.json()).toEqual(GOOD)
     expect(outcome).toMatchObject({ frames: 1, end: 'complete' })
   })
