@@ -40,6 +40,7 @@ const settings: JudgeSettings = {
   origin,
   path: mcp.path,
   digestKey,
+  masks: policy.masks,
   digests: { policy_digest: policy.digests.policy, data_digest: policy.digests.data },
 }
 const keys = readJwks(readFileSync(mcp.identity.keys.path, 'utf8'))

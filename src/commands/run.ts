@@ -69,6 +69,7 @@ export async function run(config: Config, world: World): Promise<Running> {
       origin,
       path: mcp.path,
       digestKey,
+      masks: policy.masks,
       digests: { policy_digest: policy.digests.policy, data_digest: policy.digests.data },
     },
   })

@@ -39,6 +39,8 @@ export function decisionEvent(
     digest: (text: string) => string
     digests: JsonObject
     jti?: string
+    /** what the policy's mask makes of the event, before it is text; it sees `custom` as it will be written */
+    mask?: (event: JsonObject) => JsonObject
     /** without what the caller sent: an evaluation that was stopped must not be followed by more work on its input */
     brief?: boolean
   },
@@ -46,7 +48,7 @@ export function decisionEvent(
   const whole = input as unknown as JsonObject
   const clean = (more.brief ? undefined : scrub(whole, '/input', more.digest)) ?? briefOf(whole)
   const { value, masked, truncated } = clean
-  return open({
+  const event = {
     ...head(origin, facts),
     path,
     input: value,
@@ -64,7 +66,31 @@ export function decisionEvent(
       ...(truncated.length > 0 && { truncated }),
       ...more.digests,
     },
-  })
+  }
+  return open(more.mask ? more.mask(event as unknown as JsonObject) : event)
+}
+
+/**
+ * The event where a mask could not be applied: nobody knows what it would have hidden, so nothing of the input stays but
+ * which method and tool were asked for, and by whom as a digest.
+ */
+export function stripped(event: JsonObject, why: string, digest: (text: string) => string): JsonObject {
+  const { input, masked: _, custom, ...rest } = event
+  const { method, server, tool, identity } = (isObject(input) ? input : {}) as JsonObject
+  const subject = isObject(identity) && typeof identity.subject === 'string' ? identity.subject : undefined
+  return {
+    ...rest,
+    custom: {
+      ...(custom as JsonObject),
+      mask_error: why.slice(0, 200).toWellFormed(),
+      stripped: {
+        ...(method !== undefined && { method }),
+        ...(server !== undefined && { server }),
+        ...(isObject(tool) && tool.name !== undefined && { tool: clip(tool.name) }),
+        ...(subject !== undefined && { subject: digest(subject) }),
+      },
+    },
+  }
 }
 
 /** What the caller made long is left out; who asked for what stays. */

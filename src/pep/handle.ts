@@ -70,7 +70,8 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     if (judged.kind === 'decided') {
       if (!judged.decision.allow) return deny(context, exchange, read, judged)
       const durability = judged.decision.audit ?? 'required'
-      const durable = await ports.record(judged.line, durability)
+      // No line: the policy dropped the record of what it allowed as `best_effort`.
+      const durable = judged.line === undefined || (await ports.record(judged.line, durability))
       if (!durable && durability === 'required') return refuse(context, exchange, 'record_refused', read)
     }
     const permit =
@@ -91,12 +92,12 @@ async function deny(
   context: Context,
   exchange: Exchange,
   read: Read,
-  judged: { decision: Decision; line: OpenLine },
+  judged: { decision: Decision; line: OpenLine | undefined },
 ): Promise<Answer> {
   const { decision_id } = exchange
   context.ports.count('denied')
   // A denial has no effect that would have to wait for its record.
-  await context.ports.record(judged.line, 'best_effort')
+  if (judged.line !== undefined) await context.ports.record(judged.line, 'best_effort')
   const { server, help } = context.settings
   const denial = {
     server,

@@ -40,7 +40,7 @@ export type Question = {
 
 export type Judgement =
   | { kind: 'identified'; identity: Identity }
-  | { kind: 'decided'; identity: Identity; decision: Decision; line: OpenLine }
+  | { kind: 'decided'; identity: Identity; decision: Decision; line: OpenLine | undefined }
   | { kind: 'visible'; visible: [number, true | { inputSchema: JsonObject }][] }
   | { kind: 'unidentified'; fault: IdentityFault }
   | { kind: 'foreign_session'; identity: Identity }

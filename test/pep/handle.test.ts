@@ -510,12 +510,13 @@ describe('a session', () => {
     },
   )
 
-  test('a version that is not the session’s is refused', async () => {
+  test('a version that is not the session’s changes nothing: the session’s goes upstream', async () => {
     const world = handlerIn({})
     const answer = await world.handle(
       arrival(call(), { headers: { sessionId: session(), protocolVersion: '2025-03-26' } }),
     )
-    expect(answer).toMatchObject({ status: 400 })
+    expect(answer).toMatchObject({ status: 200 })
+    expect(world.calls[0]?.headers['mcp-protocol-version']).toBe('2025-06-18')
   })
 
   test('id on a handshake or a modern request is dropped', async () => {

@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib'
 import { extract } from 'tar-stream'
 import { isObject, type JsonObject, parseStrict } from '../../mcp/strict-json.ts'
 import { builtinsOf, createEvaluator } from './evaluator.ts'
-import { VISIBLE } from './judge.ts'
+import { MASK, VISIBLE } from './judge.ts'
 
 /** OPA bundles (OPA docs, "Bundles"): one with `policy.wasm`, any number with data only. */
 export type Policy = {
@@ -15,6 +15,8 @@ export type Policy = {
   data: string
   revisions: Record<string, { revision?: string }>
   digests: { policy: string; data: string }
+  /** whether it has OPA's `system/log/mask` */
+  masks: boolean
 }
 
 /** Says which bundle and what to do about it. */
@@ -164,6 +166,7 @@ function activate(bundles: Bundle[], path: string): Policy {
   const data: JsonObject = {}
   for (const bundle of bundles) merge(data, bundle.data, '', bundle.name)
   let module: WebAssembly.Module
+  let masks: boolean
   try {
     module = new WebAssembly.Module(new Uint8Array(first.wasm))
     const missing = builtinsOf(module).filter((builtin) => !HOST_BUILTINS.has(builtin))
@@ -172,7 +175,7 @@ function activate(bundles: Bundle[], path: string): Policy {
         `bundle ${first.name} uses builtins that this host does not have: ${missing.join(', ')}; build it with bundles/capabilities.json`,
       )
     }
-    createEvaluator(module, data)
+    masks = createEvaluator(module, data).entrypoints.includes(MASK)
   } catch (error) {
     if (error instanceof BundleError) throw error
     throw new BundleError(`bundle ${first.name}: policy.wasm does not load (${String(error)})`)
@@ -183,7 +186,8 @@ function activate(bundles: Bundle[], path: string): Policy {
       typeof manifest.revision === 'string' && manifest.revision !== '' ? { revision: manifest.revision } : {}
   }
   const text = JSON.stringify(data)
-  return { module, data: text, revisions, digests: { policy: sha256(first.wasm), data: sha256(text) } }
+  const digests = { policy: sha256(first.wasm), data: sha256(text) }
+  return { module, data: text, revisions, masks, digests }
 }
 
 /** The manifest names the entrypoints and, in the metadata of the decision's, the contract that it speaks. */

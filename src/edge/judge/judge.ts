@@ -1,4 +1,5 @@
-import { decisionEvent, type Origin } from '../../log/event.ts'
+import { decisionEvent, type Origin, stripped } from '../../log/event.ts'
+import { applyMask, readDrop, readMask } from '../../log/policy-mask.ts'
 import type { JsonObject } from '../../mcp/strict-json.ts'
 import { type Decision, policyError, readDecision } from '../../pdp/decision.ts'
 import { type Expected, type Identity, ownerOf, sameOwner } from '../../pdp/identity.ts'
@@ -9,6 +10,9 @@ import { type Keys, verifyAssertion } from './assertion.ts'
 import type { Evaluator } from './evaluator.ts'
 
 export const VISIBLE = 'mcp/main/visible'
+/** OPA's reserved names, without a leading slash as entrypoints are. */
+export const MASK = 'system/log/mask'
+export const DROP = 'system/log/drop'
 
 export type JudgeSettings = {
   /** undefined where only configured identities are believed */
@@ -17,6 +21,8 @@ export type JudgeSettings = {
   /** the entrypoint of decisions */
   path: string
   digestKey: Uint8Array
+  /** whether the policy has OPA's `system/log/mask` */
+  masks: boolean
   /** digests of policy and data, for events */
   digests: JsonObject
 }
@@ -54,15 +60,22 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
     const decision = readDecision(answer.answers)
     const error =
       answer.error ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
-    return decided(settings, ports, question, input, decision ?? policyError(), {
-      eval_ns,
-      ...(jti && { jti }),
-      ...(error && { error }),
-    })
+    return decided(
+      settings,
+      ports,
+      question,
+      input,
+      decision ?? policyError(),
+      { eval_ns, ...(jti && { jti }), ...(error && { error }) },
+      ports.evaluator,
+    )
   }
 }
 
-/** A decision with its record. Also for a question whose evaluation had to be stopped from outside. */
+/**
+ * A decision with its record. Also for a question whose evaluation had to be stopped from outside.
+ * @param evaluator of the policy that masks; without it, or after it failed, an event that a mask concerns is stripped
+ */
 export function decided(
   settings: JudgeSettings,
   ports: Pick<JudgePorts, 'now' | 'newId'>,
@@ -70,6 +83,7 @@ export function decided(
   input: Input,
   decision: Decision,
   more: { eval_ns: number; error?: string; jti?: string; brief?: boolean },
+  evaluator?: Evaluator,
 ): Judgement {
   const { trace, rpc_id, draft } = question
   const facts = {
@@ -80,12 +94,43 @@ export function decided(
     ...(rpc_id !== undefined && { rpc_id }),
   }
   const digest = (text: string) => keyedDigest(settings.digestKey, text)
+  let drop = false
   const line = decisionEvent(settings.origin, facts, settings.path, input, decision, {
     ...more,
     digest,
     digests: settings.digests,
+    mask: (event) => {
+      const droppable = decision.allow && decision.audit === 'best_effort'
+      if (droppable) drop = evaluator?.entrypoints.includes(DROP) === true && dropped(evaluator, event)
+      return masked(settings, evaluator, event, digest)
+    },
   })
-  return { kind: 'decided', identity: input.identity, decision, line }
+  return { kind: 'decided', identity: input.identity, decision, line: drop ? undefined : line }
+}
+
+/** An error is no answer: what cannot be asked is not dropped. */
+function dropped(evaluator: Evaluator, event: JsonObject): boolean {
+  try {
+    return readDrop(evaluator.evaluate(DROP, event))
+  } catch {
+    return false
+  }
+}
+
+function masked(
+  settings: JudgeSettings,
+  evaluator: Evaluator | undefined,
+  event: JsonObject,
+  digest: (text: string) => string,
+): JsonObject {
+  if (!settings.masks) return event
+  if (!evaluator || evaluator.spoiled()) return stripped(event, 'the mask was not evaluated', digest)
+  try {
+    const rules = readMask(evaluator.evaluate(MASK, event))
+    return rules ? applyMask(event, rules) : stripped(event, 'the mask has an invalid rule', digest)
+  } catch (thrown) {
+    return stripped(event, thrown instanceof Error ? thrown.message : 'the mask failed', digest)
+  }
 }
 
 function identify(

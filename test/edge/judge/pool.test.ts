@@ -63,6 +63,7 @@ describe.skipIf(noOpa)('the judging threads', async () => {
         origin: { labels: {}, bundles: policy.revisions },
         path: 'mcp/main/decision',
         digestKey: Buffer.from('k'),
+        masks: false,
         digests: {},
       },
     })
