@@ -57,7 +57,8 @@ async function deliverStream(
   session: string | undefined,
 ): Promise<Answer> {
   const { decision_id } = passed.exchange
-  if (passed.call.method !== 'initialize') return { kind: 'stream', items, decision_id }
+  if (passed.call.method !== 'initialize')
+    return { kind: 'stream', items, decision_id, cut: passed.call.signal }
   let last: VersionedItem | undefined
   for await (const item of items) last = item
   if (!last) return refuse(context, passed.exchange, 'upstream_failed', passed.read)

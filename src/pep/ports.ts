@@ -99,7 +99,14 @@ export type Answer =
       retryAfter?: number
       decision_id: string
     }
-  | { kind: 'stream'; items: AsyncIterable<StreamItem>; session?: string; decision_id: string }
+  /** `cut` fires when the stream has had its time, which one that is not read would not notice */
+  | {
+      kind: 'stream'
+      items: AsyncIterable<StreamItem>
+      session?: string
+      decision_id: string
+      cut?: AbortSignal
+    }
   | { kind: 'accepted'; status: 200 | 202 | 204; session?: string; decision_id: string }
 
 /** One message of a stream; `final` is the response, after which nothing comes. */

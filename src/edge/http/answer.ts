@@ -6,6 +6,10 @@ import type { Answer } from '../../pep/ports.ts'
 const HEARTBEAT = 15_000
 /** Milliseconds that a client may leave a full connection unread. */
 const STALL = 30_000
+/** Bytes a second that a client must read of what is left at the end, beside the time that it may stall. */
+const SLOWEST = 64 << 10
+/** Milliseconds to read what is left of a stream whose time is up. */
+const LAST = 5_000
 
 /**
  * Writes an answer in the form that HTTP has for it.
@@ -28,11 +32,17 @@ export async function writeAnswer(
 /** What is left of a body that was not read must not be taken for a next request, and a drain takes none. */
 const closing = (reusable: () => boolean) => (reusable() ? {} : { connection: 'close' })
 
+const NEVER = new AbortController().signal
+
 /** Ends an answer. A client that does not read it loses its connection, or that would be there for ever. */
-function end(response: ServerResponse, text?: string): void {
+function end(response: ServerResponse, text?: string, patience = STALL): void {
   response.end(text)
+  if (response.writableFinished) return
   // Node sets its own again once the answer is flushed; as long as some of it moves, it does not fire.
-  if (!response.writableFinished) response.socket?.setTimeout(STALL)
+  response.socket?.setTimeout(patience)
+  const left = (response.socket?.writableLength ?? 0) + response.writableLength
+  const hard = setTimeout(() => response.destroy(), patience + (left / SLOWEST) * 1000)
+  response.once('close', () => clearTimeout(hard))
 }
 
 function writeMessage(
@@ -56,7 +66,7 @@ function writeMessage(
 /** A stream of the upstream stays one: a client may have asked for its form. */
 async function writeStream(
   response: ServerResponse,
-  { items }: Extract<Answer, { kind: 'stream' }>,
+  { items, cut = NEVER }: Extract<Answer, { kind: 'stream' }>,
   signal: AbortSignal,
   reusable: () => boolean,
   open: (end: () => void) => () => void,
@@ -81,7 +91,7 @@ async function writeStream(
     for (let step = await iterator.next(); !step.done; step = await iterator.next()) {
       // A drain may have ended it since; a write after that would be an error.
       if (response.writableEnded) break
-      if (!response.write(writeFrame(step.value.text)) && !(await drained(response, signal))) {
+      if (!response.write(writeFrame(step.value.text)) && !(await drained(response, signal, cut))) {
         response.destroy()
         break
       }
@@ -91,17 +101,18 @@ async function writeStream(
     clearInterval(beat)
     closed()
     stop()
-    if (!response.writableEnded) end(response)
+    if (!response.writableEnded) end(response, undefined, cut.aborted ? LAST : STALL)
   }
 }
 
-/** True when the client has read on; false when it is gone, or reads nothing for too long. */
-function drained(response: ServerResponse, signal: AbortSignal): Promise<boolean> {
+/** True when the client has read on; false when it is gone, reads nothing for too long, or the stream's time is up. */
+function drained(response: ServerResponse, signal: AbortSignal, cut: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     const done = (read: boolean) => {
       clearTimeout(timer)
       response.off('drain', onDrain)
       signal.removeEventListener('abort', onGone)
+      cut.removeEventListener('abort', onGone)
       resolve(read)
     }
     const onDrain = () => done(true)
@@ -109,6 +120,7 @@ function drained(response: ServerResponse, signal: AbortSignal): Promise<boolean
     const timer = setTimeout(onGone, STALL)
     response.once('drain', onDrain)
     signal.addEventListener('abort', onGone)
-    if (signal.aborted) onGone()
+    cut.addEventListener('abort', onGone)
+    if (signal.aborted || cut.aborted) onGone()
   })
 }

@@ -23,6 +23,10 @@ export type Upstream = Pick<Ports, 'forward' | 'decline'> & { close: () => Promi
 
 /** Refusals of the upstream's requests: they are many only where it misbehaves, and must not be in the way of a call. */
 const DECLINES = { connections: 8, inFlight: 64, timeout: 10_000 }
+/** Milliseconds that a call may wait for one of the connections: behind streams that stay, waiting longer helps nobody. */
+const QUEUE = 1_000
+/** Answers of 1xx before the answer; one or two have a meaning (100, 103). */
+const INTERIM = 16
 /** Milliseconds and bytes for a body that nobody reads, so that its connection may be used again. */
 const UNREAD = { timeout: 1_000, limit: 64 << 10 }
 
@@ -45,6 +49,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
   // Streams live long: in the pool of the calls, enough of them would leave no connection to any call.
   const streams = open(settings.connections)
   const declines = open(DECLINES.connections)
+  const slots = createSlots(settings.connections)
   let streaming = 0
   let declining = 0
   const path = url.pathname + url.search
@@ -68,6 +73,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
     ended: () => void,
   ): Promise<Reply> => {
     const cut = new AbortController()
+    let interim = 0
     const over = Promise.withResolvers<never>()
     // The pool hears of a signal only once it has a connection for the request; it does not send it then.
     const giveUp = (fault: Error) => {
@@ -87,6 +93,9 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
         headers,
         body: hasBody(call) ? call.text : null,
         signal: cut.signal,
+        onInfo: () => {
+          if (++interim > INTERIM) giveUp(new errors.InformationalError('too many interim answers'))
+        },
       })
       const answer = await Promise.race([asking, over.promise])
       clearTimeout(timer)
@@ -105,7 +114,11 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
       const headers = { ...headersOf(call), ...call.headers }
       if (hasBody(call)) headers['content-type'] = 'application/json'
       if (call.kind === 'open') headers.accept = 'text/event-stream'
-      if (call.kind !== 'open') return send(calls, call, headers, () => undefined)
+      if (call.kind !== 'open') {
+        if (!(await slots.take(Math.min(QUEUE, settings.timeout), call.signal)))
+          return { kind: 'failed', fault: call.signal.aborted ? 'upstream_failed' : 'upstream_busy' }
+        return send(calls, call, headers, slots.giveBack)
+      }
       if (streaming >= settings.connections) return { kind: 'failed', fault: 'upstream_busy' }
       streaming++
       return send(streams, call, headers, () => void streaming--)
@@ -127,6 +140,39 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
     },
     close: async () => {
       await Promise.all([calls.destroy(), streams.destroy(), declines.destroy()])
+    },
+  }
+}
+
+/** As many at a time as there are connections, so that none waits in the pool, where nobody could tell it why. */
+function createSlots(free: number) {
+  const waiting = new Set<() => void>()
+  return {
+    /** false: none came free in time, or who asked has gone */
+    take(ms: number, signal: AbortSignal): Promise<boolean> {
+      if (signal.aborted) return Promise.resolve(false)
+      if (free > 0) {
+        free--
+        return Promise.resolve(true)
+      }
+      return new Promise((resolve) => {
+        const end = (taken: boolean) => {
+          clearTimeout(timer)
+          waiting.delete(given)
+          signal.removeEventListener('abort', gone)
+          resolve(taken)
+        }
+        const given = () => end(true)
+        const gone = () => end(false)
+        const timer = setTimeout(gone, ms)
+        waiting.add(given)
+        signal.addEventListener('abort', gone, { once: true })
+      })
+    },
+    giveBack() {
+      const [next] = waiting
+      if (next) next()
+      else free++
     },
   }
 }

@@ -28,7 +28,8 @@ export const KEY_TIMES: KeyTimes = { every: 300_000, cooldown: 5_000, timeout: 5
 const LARGEST = 256 << 10
 
 /**
- * Keeps the last good keys while the source is away, and never takes an unreadable set for an empty one.
+ * Keeps the last good keys while the source is away, and never takes an unreadable set for an empty one. An empty set
+ * that can be read is believed: it is how an issuer takes all its keys back.
  * @param publish told each new set, as JSON; an empty text when the last good one is too old, which is no set at all
  */
 export async function createKeyStore(
@@ -41,6 +42,7 @@ export async function createKeyStore(
       ? new Agent({ connect: source.ca === undefined ? {} : { ca: source.ca } })
       : undefined
   let current = ''
+  let usable = 0
   let good = 0
   let asked = Number.NEGATIVE_INFINITY
   let error: string | undefined = 'not loaded yet'
@@ -51,8 +53,11 @@ export async function createKeyStore(
     try {
       const text = await read(source, agent, times.timeout)
       const keys = readJwks(text)
-      if (!keys || keys.size === 0) throw new Error('the document has no key set with a usable key')
-      error = undefined
+      // A set that can be read and has no usable key takes back those that were believed; at the start it is none yet.
+      if (!keys || (keys.size === 0 && current === ''))
+        throw new Error('the document has no key set with a usable key')
+      usable = keys.size
+      error = usable === 0 ? 'the key set has no usable key: every key was taken back' : undefined
       good = performance.now()
       if (text === current) return false
       current = text
@@ -62,6 +67,7 @@ export async function createKeyStore(
       error = failure instanceof Error ? failure.message : String(failure)
       if (current !== '' && performance.now() - good > times.maxStale) {
         current = ''
+        usable = 0
         publish('')
       }
       return false
@@ -76,9 +82,9 @@ export async function createKeyStore(
 
   await once()
   const timer = setInterval(once, times.every)
-  // Until the first set is there, the source is asked more often.
+  // Until there is a key, the source is asked more often.
   const settle = setInterval(() => {
-    if (current === '') void once()
+    if (usable === 0) void once()
   }, times.cooldown)
   timer.unref()
   settle.unref()
@@ -89,7 +95,7 @@ export async function createKeyStore(
       if (running) return running
       return performance.now() - asked < times.cooldown ? false : once()
     },
-    state: () => ({ loaded: current !== '', age_ms: Math.round(performance.now() - good), error }),
+    state: () => ({ loaded: usable > 0, age_ms: Math.round(performance.now() - good), error }),
     async close() {
       clearInterval(timer)
       clearInterval(settle)

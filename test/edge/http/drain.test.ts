@@ -159,6 +159,41 @@ test('a stream delivers nothing after its age, not even of a chunk that it has',
   expect(yielded).toBeLessThan(20)
 })
 
+test('a stream that its client does not read ends with its age, not with the patience for slow readers', async () => {
+  const big = JSON.stringify({
+    jsonrpc: '2.0',
+    method: 'notifications/message',
+    params: { level: 'info', data: 'x'.repeat(1 << 20) },
+  })
+  let ended = 0
+  const { port } = await listen(
+    {
+      judge,
+      forward: async () => ({
+        kind: 'stream',
+        frames: (async function* () {
+          try {
+            for (let i = 0; i < 100; i++) yield big
+          } finally {
+            ended = performance.now()
+          }
+        })(),
+      }),
+    },
+    { streamMaxAge: 500 },
+  )
+  const began = performance.now()
+  const socket = connect({ port, host: '127.0.0.1' })
+  socket.on('error', () => undefined)
+  socket.pause()
+  socket.write(GET)
+  await expect.poll(() => ended, { timeout: 8_000 }).toBeGreaterThan(began)
+  expect(ended - began).toBeLessThan(8_000)
+  // What it had not read is gone with the connection.
+  socket.resume()
+  await expect.poll(() => socket.destroyed, { timeout: 8_000 }).toBe(true)
+})
+
 test('an upstream that takes no more says when to come again', async () => {
   const { port } = await listen({ judge, forward: async () => ({ kind: 'failed', fault: 'upstream_busy' }) })
   const { answers } = await sendRaw(port, PING)

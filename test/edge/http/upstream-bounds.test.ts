@@ -58,7 +58,7 @@ test('an opening that fails counts no longer', async () => {
     expect(await forward('open')).toEqual({ kind: 'failed', fault: 'upstream_timeout' })
 })
 
-test('the wait for a connection counts as time, and who gave up is not sent later', async () => {
+test('the wait for a connection is short and says why it ended, and who gave up is not sent later', async () => {
   const { forward, recorder } = await between(1, 300, ({ method }, socket) => {
     if (method === 'POST') socket.write(sseHead())
     return null
@@ -66,7 +66,7 @@ test('the wait for a connection counts as time, and who gave up is not sent late
   const leave = new AbortController()
   expect((await forward('request', leave.signal)).kind).toBe('stream')
   const began = performance.now()
-  expect(await forward('request')).toEqual({ kind: 'failed', fault: 'upstream_timeout' })
+  expect(await forward('request')).toEqual({ kind: 'failed', fault: 'upstream_busy' })
   expect(performance.now() - began).toBeLessThan(1000)
   const gone = new AbortController()
   setTimeout(() => gone.abort(), 20)
@@ -102,4 +102,34 @@ test('refusals of what the upstream asks have a few connections of their own, an
   expect((await forward('request')).kind).toBe('message')
   await new Promise((resolve) => setTimeout(resolve, 100))
   expect(recorder.requests().filter(({ json }) => !json.method).length).toBeLessThanOrEqual(8)
+})
+
+test('calls whose answers are streams that stay make the next one wait a second, not until its timeout', async () => {
+  const { forward } = await between(3, 60_000, ({ method }, socket) => {
+    if (method === 'POST') socket.write(sseHead())
+    return null
+  })
+  const leave = new AbortController()
+  for (let i = 0; i < 3; i++) expect((await forward('request', leave.signal)).kind).toBe('stream')
+  const began = performance.now()
+  expect(await forward('request')).toEqual({ kind: 'failed', fault: 'upstream_busy' })
+  expect(performance.now() - began).toBeLessThan(5_000)
+  const waits = forward('request')
+  leave.abort()
+  expect((await waits).kind).toBe('stream')
+})
+
+test('B26 interim answers without end are none; a few are read over', async () => {
+  const interim = (count: number) => 'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n'.repeat(count)
+  let count = 20_000
+  const { forward } = await between(2, 60_000, () => Buffer.concat([Buffer.from(interim(count)), pong()]))
+  expect(await forward('request')).toEqual({ kind: 'failed', fault: 'upstream_failed' })
+  count = 16
+  expect((await forward('request')).kind).toBe('message')
+})
+
+test.each([100, 101, 199])('B26 %i in place of an answer is none', async (status) => {
+  const { forward } = await between(1, 500, () => `HTTP/1.1 ${status} X\r\nupgrade: x\r\n\r\n`)
+  expect((await forward('request')).kind).toBe('failed')
+  expect((await forward('request')).kind).toBe('failed')
 })

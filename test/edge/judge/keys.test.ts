@@ -152,19 +152,39 @@ describe('the store', () => {
     expect(opened.state().loaded).toBe(false)
     expect(opened.state().error).toMatch(/.{5,}/)
   })
-  test.each(bad)('C12 %s, later: the last good keys stay', async (_row, answer) => {
-    source.say(json(one.jwks))
-    const opened = await open({ cooldown: 0 })
-    source.say(answer)
-    expect(await opened.refresh()).toBe(false)
-    expect(published).toEqual([['one']])
-    expect(opened.state().loaded).toBe(true)
-    expect(opened.state().error).toMatch(/.{5,}/)
-    source.say(json(jwksOf(one.jwk, two.jwk)))
-    expect(await opened.refresh()).toBe(true)
-    expect(published.at(-1)).toEqual(['one', 'two'])
-    expect(opened.state().error).toBe(undefined)
+  const revoking = new Set(['an empty set', 'a set without a usable key'])
+  test('C13 a set that can be read and has no usable key takes back those that were believed', async () => {
+    for (const [row, answer] of bad.filter(([name]) => revoking.has(name))) {
+      published = []
+      source.say(json(one.jwks))
+      const opened = await open({ cooldown: 0 })
+      source.say(answer)
+      expect(await opened.refresh(), row).toBe(true)
+      expect(published).toEqual([['one'], []])
+      expect(opened.state()).toMatchObject({ loaded: false, error: expect.stringMatching(/taken back/) })
+      source.say(json(two.jwks))
+      expect(await opened.refresh()).toBe(true)
+      expect(opened.state()).toMatchObject({ loaded: true, error: undefined })
+      await opened.close()
+      store = undefined
+    }
   })
+  test.each(bad.filter(([row]) => !revoking.has(row)))(
+    'C12 %s, later: the last good keys stay',
+    async (_row, answer) => {
+      source.say(json(one.jwks))
+      const opened = await open({ cooldown: 0 })
+      source.say(answer)
+      expect(await opened.refresh()).toBe(false)
+      expect(published).toEqual([['one']])
+      expect(opened.state().loaded).toBe(true)
+      expect(opened.state().error).toMatch(/.{5,}/)
+      source.say(json(jwksOf(one.jwk, two.jwk)))
+      expect(await opened.refresh()).toBe(true)
+      expect(published.at(-1)).toEqual(['one', 'two'])
+      expect(opened.state().error).toBe(undefined)
+    },
+  )
 
   test('C9 a redirect is not followed', async () => {
     const other = await startSource()
