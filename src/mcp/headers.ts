@@ -22,6 +22,8 @@ export type McpHeaders = {
   name?: string
   sessionId?: string
   lastEventId?: string
+  /** `Mcp-Param-*`, by what follows, in lower case */
+  params?: Record<string, string>
 }
 
 export type Classified =

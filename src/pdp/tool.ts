@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { type ParamHeader, paramHeadersOf } from '../mcp/param-headers.ts'
 import { foldKey, isObject, type Json, type JsonObject } from '../mcp/strict-json.ts'
 
 /** What is known of a tool whose definition was seen. */
@@ -6,6 +7,8 @@ export type ToolFacts = {
   /** `sha256:` of the RFC 8785 form of what a client is shown */
   digest: string
   annotations?: JsonObject
+  /** arguments that its requests mirror into headers */
+  params: ParamHeader[]
   /**
    * JSON pointers of arguments that the schema does not declare, the first hundred; `ambiguous` if one only differs
    * from a declared key by case, or if there is too much to compare
@@ -21,6 +24,7 @@ export function toolFacts(definition: JsonObject): ToolFacts {
   const schema = isObject(definition.inputSchema) ? definition.inputSchema : {}
   const facts: ToolFacts = {
     digest: `sha256:${createHash('sha256').update(canonical(shown)).digest('hex')}`,
+    params: paramHeadersOf(schema),
     undeclared: (args) => {
       const at: Comparison = { root: schema, found: [], left: MAX_STEPS }
       return compare(args, resolve([schema], schema), at, '', 0) ? at.found : 'ambiguous'

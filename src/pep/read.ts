@@ -9,7 +9,8 @@ import {
   writeMessage,
 } from '../mcp/message.ts'
 import { type Method, methodToServer } from '../mcp/methods.ts'
-import { type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
+import { mirrorParams } from '../mcp/param-headers.ts'
+import { isObject, type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
 import { claimedOwner, ownerKey, ownerOf } from '../pdp/identity.ts'
 import { type Draft, draftOf, draftOfStream, keyedDigest, type Setting } from '../pdp/input.ts'
 import type { Context, Exchange } from './handle.ts'
@@ -26,6 +27,8 @@ export type Read = {
   era: Era
   version: string
   session: Session | undefined
+  /** `mcp-param-*` of the upstream request */
+  params?: Record<string, string>
   /** why it is refused as soon as it is known who asks */
   refusal?: RefusalReason
 }
@@ -71,13 +74,29 @@ export function readPost(context: Context, exchange: Exchange): ReadResult {
   const setting = settingOf(context, exchange, version, session)
   const drafted = draftOf(message, setting, (tool) => context.tools.lookup(owner, tool))
   if (!drafted.ok) return { ok: false, reason: drafted.fault, id }
+  const params = paramsOf(context, owner, message, era, arrival)
   const refusal = drafted.ambiguous
     ? 'ambiguous_argument'
-    : session === undefined && NEEDS_SESSION.has(message.method)
-      ? 'no_session'
-      : undefined
-  const read = { message, method, id, draft: drafted.draft, era, version, session }
+    : params === undefined
+      ? 'header_mismatch'
+      : session === undefined && NEEDS_SESSION.has(message.method)
+        ? 'no_session'
+        : undefined
+  const read = { message, method, id, draft: drafted.draft, era, version, session, params: params ?? {} }
   return { ok: true, read: refusal ? { ...read, refusal } : read }
+}
+
+/** What a call mirrors into headers; undefined where headers and body disagree. Other messages and eras have none. */
+function paramsOf(
+  context: Context,
+  owner: string,
+  { method, params }: Request | Notification,
+  era: Era,
+  { headers }: Arrival,
+): Record<string, string> | undefined {
+  if (method !== 'tools/call' || era !== 'modern') return {}
+  const declared = context.tools.lookup(owner, String(params.name))?.params
+  return mirrorParams(declared, isObject(params.arguments) ? params.arguments : {}, headers.params ?? {})
 }
 
 /** They speak of another request by its id: without a session it could be another person's. */
@@ -117,7 +136,9 @@ export function callOf(context: Context, arrival: Arrival, read: Read): Call {
     era,
     version,
     text: message ? writeMessage(message) : '',
-    headers: message ? makeHeaders(message, era, version) : { 'mcp-protocol-version': version },
+    headers: message
+      ? { ...makeHeaders(message, era, version), ...read.params }
+      : { 'mcp-protocol-version': version },
     ...(session && session.upstream !== '' && { session: session.upstream }),
     ...(context.settings.forwardsAuthorization &&
       isUpstreamCredential(arrival.authorization) && { authorization: arrival.authorization }),

@@ -10,7 +10,6 @@ const NOT_YET = new Set([
   'completion-complete',
   'elicitation-sep1034-defaults',
   'elicitation-sep1330-enums',
-  'http-custom-header-server-validation',
   'input-required-result-basic-elicitation',
   'input-required-result-basic-list-roots',
   'input-required-result-basic-sampling',

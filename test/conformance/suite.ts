@@ -33,10 +33,45 @@ export type Results = Map<string, string[]>
 type Check = { id: string; status: string; errorMessage?: string }
 
 /** One run of the suite against a server. Rejects if it wrote nothing. */
-export async function runSuite({ program, args }: Run, url: string, only: string[] = []): Promise<Results> {
+export const runSuite = ({ program, args }: Run, url: string): Promise<Results> =>
+  runProgram(program, ['server', '--url', url, ...args])
+
+/** Scenarios of the suite for clients, but for authorization, which is Pomerium's. */
+export const CLIENT_SCENARIOS: [scenario: string, version: string][] = [
+  ['initialize', '2025-11-25'],
+  ['tools_call', '2025-11-25'],
+  ['tools_call', '2026-07-28'],
+  ['elicitation-sep1034-client-defaults', '2025-11-25'],
+  ['sse-retry', '2025-11-25'],
+  ['request-metadata', '2026-07-28'],
+  ['sep-2322-client-request-state', '2026-07-28'],
+  ['http-standard-headers', '2026-07-28'],
+  ['http-custom-headers', '2026-07-28'],
+  ['http-invalid-tool-headers', '2026-07-28'],
+  ['json-schema-ref-no-deref', '2026-07-28'],
+  ['json-schema-2020-12-preservation', '2025-11-25'],
+  ['json-schema-2020-12-preservation', '2026-07-28'],
+]
+
+/** One scenario with our client against the suite's server, directly or through a sidecar. */
+export function runClient(scenario: string, version: string, through: boolean): Promise<Results> {
+  const client = `${process.execPath} ${fileURLToPath(new URL('client.ts', import.meta.url))}`
+  const command = through ? `${client} --through` : client
+  return runProgram(NEWEST, [
+    'client',
+    '--command',
+    command,
+    '--scenario',
+    scenario,
+    '--spec-version',
+    version,
+  ])
+}
+
+async function runProgram(program: string, args: string[]): Promise<Results> {
   const folder = await mkdtemp(join(tmpdir(), 'mcp-conformance-'))
   try {
-    const child = spawn(process.execPath, [program, 'server', '--url', url, ...args, ...only, '-o', folder], {
+    const child = spawn(process.execPath, [program, ...args, '-o', folder], {
       stdio: ['ignore', 'ignore', 'pipe'],
       timeout: 120_000,
     })

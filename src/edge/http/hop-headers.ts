@@ -41,6 +41,8 @@ const ONCE = new Set([
 ])
 const REFUSED = new Set(['upgrade', 'trailer'])
 const ASSERTION = 'x-pomerium-jwt-assertion'
+const PARAM = 'mcp-param-'
+const MOST_PARAMS = 64
 const VISIBLE_ASCII = /^[!-~]{1,4096}$/
 const REQUEST_ID = /^[!-~]{1,128}$/
 const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/
@@ -53,7 +55,7 @@ export function readHead(raw: string[]): HeadResult {
     // Proxies and servers fold these to dashes: `X_Pomerium_…` must not stand for another header.
     if (name.includes('_') || name.includes('.')) return { ok: false, reason: 'bad_http' }
     if (REFUSED.has(name)) return { ok: false, reason: 'bad_http' }
-    if (seen.has(name) && ONCE.has(name)) {
+    if (seen.has(name) && (ONCE.has(name) || name.startsWith(PARAM))) {
       return { ok: false, reason: name === ASSERTION ? 'assertion_repeated' : 'repeated_header' }
     }
     const value = raw[i + 1] as string
@@ -67,7 +69,7 @@ export function readHead(raw: string[]): HeadResult {
   if (sessionId !== undefined && !VISIBLE_ASCII.test(sessionId)) return { ok: false, reason: 'bad_http' }
 
   const mcp: McpHeaders = {}
-  const take = (key: keyof McpHeaders, name: string) => {
+  const take = (key: Exclude<keyof McpHeaders, 'params'>, name: string) => {
     const value = seen.get(name)
     if (value !== undefined) mcp[key] = value.trim()
   }
@@ -76,6 +78,10 @@ export function readHead(raw: string[]): HeadResult {
   take('name', 'mcp-name')
   take('sessionId', 'mcp-session-id')
   take('lastEventId', 'last-event-id')
+  const params = [...seen].filter(([name]) => name.startsWith(PARAM))
+  if (params.length > MOST_PARAMS) return { ok: false, reason: 'bad_http' }
+  if (params.length > 0)
+    mcp.params = Object.fromEntries(params.map(([name, value]) => [name.slice(PARAM.length), value.trim()]))
   const requestId = seen.get('x-request-id')
   const traceparent = seen.get('traceparent')
   const trace = traceparent === undefined ? undefined : TRACEPARENT.exec(traceparent)
