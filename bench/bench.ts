@@ -181,6 +181,8 @@ function configFor(name: string, url: string): string {
         identity: { jwks_file: join(folder, 'jwks.json'), issuer: HOST, audience: HOST },
         // Everything here shares two processors or few more: no evaluation is to be stopped for that.
         evaluation: { deadline: '1s' },
+        // One person asks as much as the machine can do.
+        limits: { per_second: 1_000_000, identity_per_second: 1_000_000, identity_in_flight: 1024 },
       },
       mcp_audit: { buffer: { type: 'disk', path: spool } },
     },

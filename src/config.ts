@@ -3,12 +3,14 @@ import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
+import { type Address, isLocal, isLoopback, readAddress } from './edge/http/address.ts'
+import { type BoundSettings, readBounds } from './edge/http/bounds.ts'
+import { readTls, type TlsFiles } from './edge/http/tls.ts'
 import { readJwks } from './edge/judge/assertion.ts'
 import type { KeySource } from './edge/judge/keys.ts'
+import { type ReplaySettings, readReplay } from './edge/judge/replay.ts'
 import { isMap, readSection, type Section } from './edge/settings.ts'
 import type { Expected, Identity } from './pdp/identity.ts'
-
-export type Address = { host: string; port: number }
 
 export type Config = {
   labels: Record<string, string>
@@ -27,15 +29,15 @@ export type Config = {
     queue: number
     bodyLimit: number
     messageLimit: number
-    maxConnections: number
-    maxInFlight: number
+    bounds: BoundSettings
+    tls: TlsFiles | undefined
     streamMaxAge: number
     trustedProxies: string[]
     allowedOrigins: string[]
     allowedHosts: string[] | undefined
     drain: number
     identity:
-      | { kind: 'pomerium'; expected: Expected; keys: KeySource }
+      | { kind: 'pomerium'; expected: Expected; keys: KeySource; replay: ReplaySettings }
       | { kind: 'development'; identity: Identity }
     upstream: UpstreamConfig
   }
@@ -140,8 +142,8 @@ function readBundles(root: Section): Record<string, string> {
 
 function readMcp(mcp: Section): Config['mcp'] {
   const config: Config['mcp'] = {
-    addr: address(mcp, 'addr', '127.0.0.1:8081'),
-    adminAddr: address(mcp, 'admin_addr', '127.0.0.1:8282'),
+    addr: readAddress(mcp, 'addr', '127.0.0.1:8081'),
+    adminAddr: readAddress(mcp, 'admin_addr', '127.0.0.1:8282'),
     endpoint: mcp.string('endpoint', '/mcp'),
     path: mcp.string('path', 'mcp/main/decision'),
     server: mcp.string('server'),
@@ -150,6 +152,7 @@ function readMcp(mcp: Section): Config['mcp'] {
     deadline: readDeadline(mcp.section('evaluation')),
     queue: 1024,
     ...readLimits(mcp.section('limits')),
+    tls: readTls(mcp.section('tls')),
     trustedProxies: mcp.strings('trusted_proxies'),
     allowedOrigins: mcp.strings('allowed_origins'),
     allowedHosts: mcp.has('allowed_hosts')
@@ -170,8 +173,9 @@ function readMcp(mcp: Section): Config['mcp'] {
   for (const block of config.trustedProxies) {
     const [ip = '', bits] = block.split('/')
     const widest = isIP(ip) === 6 ? 128 : 32
+    if (block === 'unix') continue
     if (isIP(ip) === 0 || (bits !== undefined && !(/^\d{1,3}$/.test(bits) && Number(bits) <= widest))) {
-      mcp.fault('trusted_proxies', 'must be IP addresses or CIDR blocks')
+      mcp.fault('trusted_proxies', 'must be IP addresses or CIDR blocks, or unix for a socket file')
     }
   }
   mcp.done()
@@ -188,8 +192,7 @@ function readLimits(limits: Section) {
   const read = {
     bodyLimit: limits.integer('body_bytes', 1 << 20, 1024, 16 << 20),
     messageLimit: limits.integer('message_bytes', 16 << 20, 1024, 16 << 20),
-    maxConnections: limits.integer('connections', 2048, 1, 100_000),
-    maxInFlight: limits.integer('in_flight', 1024, 1, 100_000),
+    bounds: readBounds(limits),
   }
   limits.done()
   return read
@@ -221,8 +224,9 @@ function readIdentity(section: Section): Config['mcp']['identity'] {
     tolerance: section.duration('clock_tolerance', '30s', '0s', '60s') / 1000,
   }
   const keys = readKeySource(section)
+  const replay = readReplay(section)
   section.done()
-  return { kind: 'pomerium', expected, keys }
+  return { kind: 'pomerium', expected, keys, replay }
 }
 
 function readKeySource(section: Section): KeySource {
@@ -290,6 +294,9 @@ function readUpstream(section: Section): UpstreamConfig {
   ) {
     section.fault('url', 'must be an http or https URL without user and fragment')
   }
+  // Whoever else reaches a server that is not of this machine goes past the sidecar.
+  if (!section.boolean('allow_remote', false) && parsed && !isLoopback(parsed.hostname))
+    section.fault('url', 'is not of this machine; if only the sidecar can reach it, say allow_remote: true')
   const authorization = section.oneOf('authorization', ['none', 'static', 'forward'] as const, 'none')
   const credential = section.optional('credential')
   if ((authorization === 'static') !== (credential !== undefined)) {
@@ -348,21 +355,9 @@ function checkPlugins(root: Section): void {
 /** A configured identity is believed without proof: only from this machine, only from programs that speak to loopback. */
 function checkDevelopment({ mcp }: Config, faults: string[]): void {
   if (mcp.identity.kind !== 'development') return
-  if (!isLoopback(mcp.addr.host))
+  if (!isLocal(mcp.addr))
     faults.push('plugins.mcp.addr: must be a loopback address with identity.development')
   mcp.allowedHosts ??= ['localhost', '127.0.0.1', '[::1]']
-}
-
-export const isLoopback = (host: string): boolean => /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/.test(host)
-
-function address(section: Section, key: string, fallback: string): Address {
-  const text = section.string(key, fallback)
-  const match = /^(\[[0-9A-Fa-f:]+\]|[^:[\]]+):(\d{1,5})$/.exec(text)
-  if (!match || Number(match[2]) > 65_535) {
-    section.fault(key, 'must be host:port')
-    return { host: '127.0.0.1', port: 0 }
-  }
-  return { host: (match[1] as string).replace(/^\[|\]$/g, ''), port: Number(match[2]) }
 }
 
 function readText(section: Section, key: string, path: string): string | undefined {

@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
+import { url as inspectorUrl } from 'node:inspector'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { run } from './commands/run.ts'
 import { type Config, readConfig } from './config.ts'
+import { guaranteesFault } from './edge/guarantees.ts'
 
 const USAGE = `mcp-opa-sidecar decides each MCP call with Rego, between Pomerium and one MCP server.
 
@@ -49,12 +51,9 @@ async function main(): Promise<void> {
   if (values.version) return void process.stdout.write(`${version}\n`)
   if (command !== 'run' && command !== 'check')
     return fail(WRONG_USE, 'the command is run or check.\nTry --help.')
-  if (process.env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
-    return fail(
-      WRONG_USE,
-      'NODE_TLS_REJECT_UNAUTHORIZED=0 would believe any key source; name its CA with ca_file instead',
-    )
-  }
+  const { env, execArgv } = process
+  const undone = guaranteesFault({ env, execArgv, inspector: inspectorUrl() })
+  if (undone !== undefined) return fail(WRONG_USE, undone)
   const read = configure(values)
   if (!read.ok)
     return fail(
@@ -116,6 +115,8 @@ async function serve(config: Config, level: string): Promise<void> {
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ fd: 2, sync: true }),
   )
+  // Node's own answer to it opens the inspector.
+  process.on('SIGUSR1', () => log.warn('SIGUSR1 does nothing here'))
   // A state that nobody thought of is no state to decide in: nothing passes when the process is gone.
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (error: unknown) => {

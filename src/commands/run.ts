@@ -1,25 +1,29 @@
 import { hkdfSync, randomBytes, randomUUID } from 'node:crypto'
 import { statSync } from 'node:fs'
-import type { AddressInfo, Server } from 'node:net'
 import type { Writable } from 'node:stream'
+import type { Server as TlsServer } from 'node:tls'
 import type { Logger } from 'pino'
-import type { Address, Config } from '../config.ts'
+import type { Config } from '../config.ts'
 import { createAdmin } from '../edge/admin/health.ts'
 import { createMetrics } from '../edge/admin/metrics.ts'
 import { follow } from '../edge/audit/follow.ts'
 import { openSpool } from '../edge/audit/spool.ts'
+import { listenAt } from '../edge/http/address.ts'
 import { createListener } from '../edge/http/listener.ts'
+import { watchMemory } from '../edge/http/memory.ts'
+import { readOptions, watchTls } from '../edge/http/tls.ts'
 import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
 import { newId } from '../edge/id.ts'
 import { loadPolicyFiles } from '../edge/judge/bundle.ts'
 import { createKeyStore } from '../edge/judge/keys.ts'
 import { createPool, type Pool } from '../edge/judge/pool.ts'
+import { createReplayGuard } from '../edge/judge/replay.ts'
 import { createStdioUpstream } from '../edge/stdio/out.ts'
 import { lifecycleEvent, type OpenLine, type Origin } from '../log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../mcp/strict-json.ts'
 import { createKnownTools } from '../pep/facts.ts'
 import type { Context } from '../pep/handle.ts'
-import type { Question } from '../pep/ports.ts'
+import type { Judgement, Question } from '../pep/ports.ts'
 import { createSealer } from '../pep/session.ts'
 
 export type World = {
@@ -36,6 +40,8 @@ export type Running = {
   stop: () => Promise<boolean>
 }
 
+/** Milliseconds between looks at the files of the certificate. */
+const TLS_EVERY = 2_000
 /** Milliseconds for the rest of the copy to stdout at the end. */
 const COPY_WAIT = 2_000
 
@@ -85,10 +91,19 @@ export async function run(config: Config, world: World): Promise<Running> {
   const metrics = createMetrics(world.version, { replaced: pool.replaced, spool: spool.state })
   for (const [name, { revision }] of Object.entries(policy.revisions)) metrics.bundleActivated(name, revision)
 
+  const replay =
+    mcp.identity.kind === 'pomerium'
+      ? createReplayGuard(
+          mcp.identity.replay,
+          mcp.identity.expected.tolerance,
+          () => Date.now() / 1000,
+          metrics.replayed,
+        )
+      : (judged: Judgement) => judged
   const upstream = openUpstream(config, world)
   const context: Context = {
     ports: {
-      judge: judgeWith(pool, keys?.refresh),
+      judge: judgeWith(pool, keys?.refresh, replay),
       forward: upstream.forward,
       decline: upstream.decline,
       record: spool.record,
@@ -109,11 +124,29 @@ export async function run(config: Config, world: World): Promise<Running> {
     tools: createKnownTools(),
     origin: () => origin,
   }
+  const memory = watchMemory(mcp.bounds.memoryPercent)
   const listener = createListener(
     context,
-    { ...mcp, configured: mcp.identity.kind === 'development' ? mcp.identity.identity : undefined },
+    {
+      ...mcp,
+      tls: mcp.tls && readOptions(mcp.tls),
+      configured: mcp.identity.kind === 'development' ? mcp.identity.identity : undefined,
+    },
     metrics.observe,
+    memory.short,
   )
+  const unwatch = mcp.tls
+    ? watchTls(
+        listener.server as unknown as TlsServer,
+        mcp.tls,
+        TLS_EVERY,
+        () => {
+          listener.renew()
+          log.info('the certificate of the MCP listener was read again')
+        },
+        (error) => log.error({ error: error.message }, 'the certificate of the MCP listener stays as it was'),
+      )
+    : undefined
   let accepting = true
   const plugins = () => ({
     mcp: accepting ? keysFault(keys?.state()) : 'shutting down',
@@ -146,8 +179,8 @@ export async function run(config: Config, world: World): Promise<Running> {
     lifecycle({ code: 'started', revision, ...(spool.torn > 0 && { torn_bytes: spool.torn }) }),
   )
 
-  const adminAddr = await listen(admin, mcp.adminAddr)
-  const addr = await listen(listener.server, mcp.addr)
+  const adminAddr = await listenAt(admin, mcp.adminAddr)
+  const addr = await listenAt(listener.server, mcp.addr)
   if (mcp.identity.kind === 'development')
     log.warn('identity.development: every request is believed to come from the configured person')
   log.info({ addr, admin: adminAddr, endpoint: mcp.endpoint, server: mcp.server, revision }, 'listening')
@@ -157,6 +190,8 @@ export async function run(config: Config, world: World): Promise<Running> {
     admin: adminAddr,
     async stop() {
       accepting = false
+      unwatch?.()
+      memory.close()
       const clean = await within(mcp.drain, listener.drain())
       if (!clean) listener.server.closeAllConnections()
       await upstream.close()
@@ -191,6 +226,7 @@ function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
   return createHttpUpstream({
     url: upstream.url,
     connections: 256,
+    streams: mcp.bounds.streams,
     timeout: upstream.timeout,
     messageLimit,
     ...(upstream.credential !== undefined && { authorization: upstream.credential }),
@@ -199,13 +235,18 @@ function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
 }
 
 /** An assertion of a key that is not known is asked about once more if the source has new keys. */
-function judgeWith(pool: Pool, refresh: (() => Promise<boolean>) | undefined) {
+function judgeWith(
+  pool: Pool,
+  refresh: (() => Promise<boolean>) | undefined,
+  replay: (judged: Judgement) => Judgement,
+) {
+  const once = async (question: Question) => replay(await pool.judge(question))
   return async (question: Question) => {
-    const judged = await pool.judge(question)
+    const judged = await once(question)
     const unknown = judged.kind === 'unidentified' && judged.fault === 'assertion_unknown_key'
     const none = judged.kind === 'unavailable' && judged.fault === 'keys_unavailable'
     if (!refresh || !(unknown || none)) return judged
-    return (await refresh()) ? pool.judge(question) : judged
+    return (await refresh()) ? once(question) : judged
   }
 }
 
@@ -214,16 +255,6 @@ const keysFault = (state: { loaded: boolean; error: string | undefined } | undef
 
 /** A gap is an event of its own, so that a search for holes finds it. */
 const gapLine = (line: OpenLine): OpenLine => line.replace('"event":"lifecycle"', '"event":"gap"') as OpenLine
-
-function listen(server: Server, { host, port }: Address): Promise<string> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, () => {
-      const { address, family, port: actual } = server.address() as AddressInfo
-      resolve(`${family === 'IPv6' ? `[${address}]` : address}:${actual}`)
-    })
-  })
-}
 
 const within = async (ms: number, work: Promise<void>): Promise<boolean> => {
   let timer: NodeJS.Timeout | undefined

@@ -194,4 +194,7 @@ function open(event: object): OpenLine {
   return text.slice(0, -2) as OpenLine
 }
 
+/** An assertion that was used before decided this: it may be a copy. */
+export const markReplayed = (line: OpenLine): OpenLine => `${line},"assertion_replayed":true` as OpenLine
+
 export const finishLine = (line: OpenLine, seq: number): string => `${line},"seq":${seq}}}\n`

@@ -35,6 +35,7 @@ export type IdentityFault =
   | 'assertion_claims'
   | 'assertion_subject_empty'
   | 'keys_unavailable'
+  | 'assertion_replayed'
 
 export type IdentityResult =
   | { ok: true; identity: Identity; jti: string; expires: number }

@@ -65,6 +65,8 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
       const subject = judged.kind === 'foreign_session' ? judged.identity.subject : undefined
       return refuse(context, exchange, troubleOf(judged), read, subject)
     }
+    const full = arrival.admit?.(judged.identity)
+    if (full) return refuse(context, exchange, full, read, judged.identity.subject)
     if (read.refusal) return refuse(context, exchange, read.refusal, read, judged.identity.subject)
 
     if (judged.kind === 'decided') {
@@ -135,7 +137,7 @@ export async function refuse(
   // no answer but its status.
   const gentle = reason === 'unknown_method' && about.era === 'legacy'
   const status = gentle ? (about.id === null ? 400 : 200) : refusal.status
-  ports.count('rejected')
+  ports.count('rejected', reason)
   const facts = {
     decision_id,
     event_id: ports.newId(),

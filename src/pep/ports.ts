@@ -5,6 +5,7 @@ import type { JsonObject } from '../mcp/strict-json.ts'
 import type { Decision, Permit } from '../pdp/decision.ts'
 import type { Identity, IdentityFault, Owner } from '../pdp/identity.ts'
 import type { Draft } from '../pdp/input.ts'
+import type { RefusalReason } from './refusal.ts'
 
 /** The world as the flow of a message sees it: plain functions, given by `main.ts` or by a test. */
 export type Ports = {
@@ -14,7 +15,10 @@ export type Ports = {
   decline: (call: Pick<Call, 'session' | 'version' | 'authorization'>, id: RpcId, method: string) => void
   /** True once the line is durable. A `required` line that is not must have no effect. */
   record: (line: OpenLine, durability: 'required' | 'best_effort') => Promise<boolean>
-  count: (name: 'denied' | 'allowed' | 'rejected' | 'failed' | 'protocol' | 'dropped') => void
+  count: (
+    name: 'denied' | 'allowed' | 'rejected' | 'failed' | 'protocol' | 'dropped',
+    reason?: RefusalReason,
+  ) => void
   /** milliseconds since the epoch */
   now: () => number
   /** UUIDv7 */
@@ -38,15 +42,31 @@ export type Question = {
   rpc_id?: RpcId
 }
 
+/** `expires` in seconds since the epoch */
+export type AssertionUse = { jti: string; expires: number }
+
 export type Judgement =
-  | { kind: 'identified'; identity: Identity }
-  | { kind: 'decided'; identity: Identity; decision: Decision; line: OpenLine | undefined }
+  /** `assertion`: what tells a second use of it; absent where none was verified */
+  | { kind: 'identified'; identity: Identity; assertion?: AssertionUse }
+  | {
+      kind: 'decided'
+      identity: Identity
+      decision: Decision
+      line: OpenLine | undefined
+      assertion?: AssertionUse
+    }
   | { kind: 'visible'; visible: [number, true | { inputSchema: JsonObject }][] }
   | { kind: 'unidentified'; fault: IdentityFault }
   | { kind: 'foreign_session'; identity: Identity }
   | {
       kind: 'unavailable'
-      fault: 'no_bundle' | 'queue_full' | 'suspended' | 'keys_unavailable' | 'visible_undecided'
+      fault:
+        | 'no_bundle'
+        | 'queue_full'
+        | 'suspended'
+        | 'keys_unavailable'
+        | 'visible_undecided'
+        | 'replay_table_full'
     }
 
 /** What is sent to the upstream: a message, the opening of its stream, or the end of a session. */
@@ -87,6 +107,8 @@ export type Arrival = {
   trace: Trace
   /** fires when the client has gone */
   signal: AbortSignal
+  /** takes a place for the identity that was verified, or says which of its bounds is reached */
+  admit?: (identity: Identity) => RefusalReason | undefined
 }
 
 /** What is answered, before it is written in the form of a transport. */

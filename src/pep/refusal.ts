@@ -8,6 +8,7 @@ const malformed = (text: string) => row(400, rpc.INVALID_REQUEST, text)
 const unparsable = (text: string) => row(400, rpc.PARSE_ERROR, text)
 const identity = (text: string) => row(403, rpc.DENIED, text)
 const later = (text: string): Refusal => ({ ...row(503, rpc.UNAVAILABLE, text), retryAfter: 1 })
+const yours = (text: string): Refusal => ({ ...row(429, rpc.UNAVAILABLE, text), retryAfter: 1 })
 
 export const REFUSALS = {
   // the HTTP request
@@ -16,13 +17,21 @@ export const REFUSALS = {
   bad_host: row(421, rpc.INVALID_REQUEST, 'This host name is not served here'),
   bad_origin: row(403, rpc.INVALID_REQUEST, 'This origin may not use the server'),
   bad_http: malformed('The HTTP request is ambiguous or uses a feature that is refused'),
+  bad_tls: malformed('The TLS handshake failed, or the client has no certificate that is believed'),
   bad_expectation: row(417, rpc.INVALID_REQUEST, 'This expectation cannot be met'),
   repeated_header: malformed('A header that must come once came more than once'),
   bad_content_type: row(415, rpc.INVALID_REQUEST, 'The body must be application/json in UTF-8, not encoded'),
   too_large: row(413, rpc.INVALID_REQUEST, 'The body is larger than is accepted'),
   body_timeout: row(408, rpc.INVALID_REQUEST, 'The body did not arrive in time'),
   shutting_down: later('The sidecar is shutting down'),
-  too_many: later('Too many requests are in hand'),
+  too_many: later('Too many requests are in hand (limits.in_flight)'),
+  too_many_connections: later('Too many connections are open (limits.connections)'),
+  too_many_streams: later('Too many streams are open (limits.streams)'),
+  too_fast: later('Too many requests come a second (limits.per_second)'),
+  low_memory: later('Memory is short (limits.memory_percent)'),
+  identity_in_flight: yours('Too many requests of this identity are in hand (limits.identity_in_flight)'),
+  identity_streams: yours('Too many streams of this identity are open (limits.identity_streams)'),
+  identity_rate: yours('Too many requests of this identity come a second (limits.identity_per_second)'),
   // the text
   invalid_utf8: unparsable('The body is not UTF-8'),
   byte_order_mark: unparsable('The body starts with a byte order mark'),
@@ -82,8 +91,10 @@ export const REFUSALS = {
   assertion_expired: identity('No identity: the assertion has expired (or a clock is off)'),
   assertion_not_yet_valid: identity('No identity: the assertion is not valid yet (or a clock is off)'),
   assertion_claims: identity('No identity: a claim of the assertion is missing or of the wrong type'),
+  assertion_replayed: identity('No identity: the assertion was used before (identity.replay is refuse)'),
   assertion_subject_empty: identity('No identity: the assertion names nobody (a public route?)'),
   keys_unavailable: later('The keys that verify identities could not be loaded yet'),
+  replay_table_full: later('Too many assertions are in use to tell one that is used again'),
   // the policy and the record
   no_bundle: later('No policy bundle is active'),
   queue_full: later('Too many questions wait for the policy'),

@@ -2,7 +2,9 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 
 /** Names that an OPA operator knows where the thing is the same (OPA docs, "Monitoring"); `mcp_` where it is ours. */
 export type Metrics = {
-  count: (name: string) => void
+  /** @param reason of a refusal, out of the closed table of them */
+  count: (name: string, reason?: string) => void
+  replayed: () => void
   observe: (method: string, status: number, seconds: number) => void
   bundleActivated: (name: string, revision: string | undefined) => void
   plugin: (name: string, ready: boolean) => void
@@ -22,6 +24,17 @@ export function createMetrics(
     name: 'mcp_messages_total',
     help: 'MCP messages by what was done with them.',
     labelNames: ['outcome'],
+    registers,
+  })
+  const refusals = new Counter({
+    name: 'mcp_refusals_total',
+    help: 'What was refused before it was a question, by reason.',
+    labelNames: ['reason'],
+    registers,
+  })
+  const replays = new Counter({
+    name: 'mcp_assertion_replays_total',
+    help: 'Assertions that came a second time.',
     registers,
   })
   const duration = new Histogram({
@@ -73,7 +86,11 @@ export function createMetrics(
   }).set({ version }, 1)
 
   return {
-    count: (outcome) => messages.inc({ outcome }),
+    count(outcome, reason) {
+      messages.inc({ outcome })
+      if (reason !== undefined) refusals.inc({ reason })
+    },
+    replayed: () => replays.inc(),
     observe: (method, code, seconds) => duration.observe({ code, handler: 'mcp', method }, seconds),
     bundleActivated(name, revision) {
       loaded.inc({ name })

@@ -1,16 +1,21 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import { BlockList, isIPv6, Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TlsOptions } from 'node:tls'
 import type { Identity } from '../../pdp/identity.ts'
 import { type Context, createHandler, type Exchange, refuse } from '../../pep/handle.ts'
 import type { Arrival } from '../../pep/ports.ts'
 import type { RefusalReason } from '../../pep/refusal.ts'
 import { writeAnswer } from './answer.ts'
 import { type BodyFault, readBody } from './body.ts'
+import { type BoundSettings, createBounds, type Place } from './bounds.ts'
 import { type Head, isJsonType, readHead } from './hop-headers.ts'
 
 /** Milliseconds that a connection which was refused may take to read why, and to close. */
 const LINGER = 1_000
+/** Connections beyond the bound that are told so; what comes beyond these is closed without a word. */
+const SURPLUS = 64
 
 export type ListenerSettings = {
   /** the one path that is served */
@@ -25,12 +30,15 @@ export type ListenerSettings = {
   allowedHosts: string[] | undefined
   /** believed of every request instead of an assertion: development, on loopback */
   configured: Identity | undefined
-  maxConnections: number
-  maxInFlight: number
+  bounds: BoundSettings
+  /** HTTPS, with client certificates where it names a CA */
+  tls?: TlsOptions | undefined
 }
 
 export type Listener = {
   server: Server
+  /** connections that are open now end with their next answer */
+  renew: () => void
   /** stops accepting, lets calls finish, ends streams */
   drain: () => Promise<void>
 }
@@ -40,9 +48,10 @@ export function createListener(
   context: Context,
   settings: ListenerSettings,
   observe: (method: string, status: number, seconds: number) => void,
+  lowMemory: () => boolean = () => false,
 ): Listener {
   const handle = createHandler(context)
-  const proxies = blockList(settings.trustedProxies)
+  const proxies = proxiesOf(settings.trustedProxies)
   const streams = new Set<() => void>()
   /** The bodies that are waited for, and how to give one up. */
   const bodies = new Map<Duplex, (fault: BodyFault) => void>()
@@ -50,7 +59,10 @@ export function createListener(
   const owed = new Map<Duplex, number>()
   /** Connections that sent what is no request: nothing more is taken from them. */
   const refused = new WeakSet<Duplex>()
-  let inFlight = 0
+  const bounds = createBounds(settings.bounds, () => performance.now(), lowMemory)
+  /** Connections from before the bound was reached, or from before the last renewal, by what is said of them. */
+  const surplus = new WeakSet<Duplex>()
+  let old = new WeakSet<Duplex>()
   let draining = false
 
   const serve = async (request: IncomingMessage, response: ServerResponse, fault?: RefusalReason) => {
@@ -60,7 +72,9 @@ export function createListener(
     owed.set(socket, (owed.get(socket) ?? 0) + 1)
     // What is written to a client that is gone must not end the process.
     response.on('error', () => response.destroy())
+    const place = fault ?? (surplus.has(socket) ? 'too_many_connections' : bounds.enter(request.method))
     response.once('close', () => {
+      if (typeof place === 'object') place.leave()
       settle(socket)
       if (!response.writableFinished) gone.abort()
       observe(methodLabel(request.method), response.statusCode, (performance.now() - began) / 1000)
@@ -75,22 +89,19 @@ export function createListener(
       if (request.method === 'GET') streams.add(end)
       return () => void streams.delete(end)
     }
-    inFlight++
     try {
-      const reading: Reading = fault
-        ? { ok: false, reason: fault, arrival: emptyArrival(gone.signal) }
-        : await read(request, gone.signal)
+      const reading: Reading = await read(request, gone.signal, place)
       const answer = reading.ok
         ? await handle(reading.arrival)
         : await refuse(context, exchangeOf(context, reading.arrival), reading.reason, { id: null })
       // After a request that was refused for its form, what else the connection holds is nobody's to say.
-      const reusable = () => reading.ok && request.complete && !draining && !refused.has(socket)
+      const reusable = () =>
+        reading.ok && request.complete && !draining && !refused.has(socket) && !old.has(socket)
       await writeAnswer(response, answer, gone.signal, reusable, open)
     } catch {
       await breakOff(response, gone.signal, open)
     } finally {
       streams.delete(cut)
-      inFlight--
     }
   }
 
@@ -114,14 +125,20 @@ export function createListener(
   }
 
   type Reading = { ok: true; arrival: Arrival } | { ok: false; reason: RefusalReason; arrival: Arrival }
-  const read = async (request: IncomingMessage, signal: AbortSignal): Promise<Reading> => {
+  const read = async (
+    request: IncomingMessage,
+    signal: AbortSignal,
+    place: Place | RefusalReason,
+  ): Promise<Reading> => {
+    const unread = (reason: RefusalReason): Reading => ({ ok: false, reason, arrival: emptyArrival(signal) })
+    if (place === 'bad_expectation') return unread(place)
     const parsed = readHead(request.rawHeaders)
-    if (!parsed.ok) return { ok: false, reason: parsed.reason, arrival: emptyArrival(signal) }
+    if (!parsed.ok) return unread(parsed.reason)
     const { head } = parsed
     const arrival = arrivalOf(request, head, signal)
     const no = (reason: RefusalReason): Reading => ({ ok: false, reason, arrival })
     if (draining) return no('shutting_down')
-    if (inFlight > settings.maxInFlight) return no('too_many')
+    if (typeof place === 'string') return no(place)
     const fault = checkHead(request, head)
     if (fault) return no(fault)
     const { socket } = request
@@ -132,7 +149,9 @@ export function createListener(
     if (bodies.get(socket) === waiting.giveUp) bodies.delete(socket)
     if (!body.ok) return no(body.reason)
     if (arrival.verb !== 'POST' && body.body.length > 0) return no('bad_http')
-    return { ok: true, arrival: { ...arrival, body: body.body } }
+    const spent = bounds.foresee(arrival.verb, arrival.who)
+    if (spent) return no(spent)
+    return { ok: true, arrival: { ...arrival, body: body.body, admit: place.admit } }
   }
 
   const checkHead = (request: IncomingMessage, head: Head): RefusalReason | undefined => {
@@ -175,20 +194,22 @@ export function createListener(
     }
   }
 
-  const server = createServer(
-    {
-      maxHeaderSize: 64 << 10,
-      headersTimeout: 10_000,
-      requestTimeout: 30_000,
-      connectionsCheckingInterval: 2_000,
-      keepAliveTimeout: 65_000,
-      insecureHTTPParser: false,
-      // It is required all the same, but refused here, with a record.
-      requireHostHeader: false,
-    },
-    (request, response) => void serve(request, response),
-  )
-  server.maxConnections = settings.maxConnections
+  const take = (request: IncomingMessage, response: ServerResponse) => void serve(request, response)
+  const options = {
+    maxHeaderSize: 64 << 10,
+    headersTimeout: 10_000,
+    requestTimeout: 30_000,
+    connectionsCheckingInterval: 2_000,
+    keepAliveTimeout: 65_000,
+    insecureHTTPParser: false,
+    // It is required all the same, but refused here, with a record.
+    requireHostHeader: false,
+  }
+  // One is the other over TLS, which the types do not tell.
+  const server = settings.tls
+    ? (createTlsServer({ ...settings.tls, ...options }, take) as unknown as Server)
+    : createServer(options, take)
+  server.maxConnections = settings.bounds.connections + SURPLUS
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     const parsed = readHead(request.rawHeaders)
     if (parsed.ok && !checkHead(request, parsed.head)) response.writeContinue()
@@ -197,10 +218,16 @@ export function createListener(
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     void serve(request, response, 'bad_expectation')
   })
-  server.on('connection', (socket) => {
+  server.on(settings.tls ? 'secureConnection' : 'connection', (socket: Socket) => {
     owed.set(socket, 0)
+    if (owed.size > settings.bounds.connections) surplus.add(socket)
     socket.once('close', () => owed.delete(socket))
   })
+  /** No connection yet, so nothing to answer on. */
+  const refuseHandshake = async (socket: Duplex) => {
+    socket.destroy()
+    await refuse(context, exchangeOf(context, emptyArrival(AbortSignal.abort())), 'bad_tls', { id: null })
+  }
   const refuseSocket = async (socket: Duplex, reason: BodyFault | 'bad_verb', status: string) => {
     if (refused.has(socket)) return
     refused.add(socket)
@@ -230,10 +257,12 @@ export function createListener(
     // Closing on what was not read would take the answer back.
     socket.resume()
   }
+  server.on('drop', () => context.ports.count('rejected', 'too_many_connections'))
   server.on('upgrade', (_request, socket) => void refuseSocket(socket, 'bad_http', '400 Bad Request'))
   server.on('connect', (_request, socket) => void refuseSocket(socket, 'bad_verb', '405 Method Not Allowed'))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (error.code === 'ECONNRESET') socket.destroy()
+    else if (settings.tls && !owed.has(socket)) void refuseHandshake(socket)
     else if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
       void refuseSocket(socket, 'body_timeout', '408 Request Timeout')
     else void refuseSocket(socket, 'bad_http', '400 Bad Request')
@@ -241,6 +270,10 @@ export function createListener(
 
   return {
     server,
+    renew: () => {
+      old = new WeakSet(owed.keys())
+      for (const [socket, answers] of owed) if (answers === 0) (socket as Socket).destroySoon()
+    },
     drain: () =>
       new Promise((resolve) => {
         draining = true
@@ -256,23 +289,29 @@ export function createListener(
 function forwardedAddress(
   peer: string | undefined,
   forwarded: string | undefined,
-  proxies: BlockList,
+  proxies: Proxies,
 ): string | undefined {
   const address = peer?.replace(/^::ffff:/, '')
-  if (address === undefined || !proxies.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) return undefined
+  // A socket file has no address; who may write to it is a matter of its permissions.
+  const trusted =
+    address === undefined ? proxies.unix : proxies.list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+  if (!trusted) return undefined
   const last = forwarded?.split(',').at(-1)?.trim()
   return last !== undefined && /^[0-9A-Fa-f.:]{2,45}$/.test(last) ? last : undefined
 }
 
-function blockList(blocks: string[]): BlockList {
+type Proxies = { list: BlockList; unix: boolean }
+
+function proxiesOf(blocks: string[]): Proxies {
   const list = new BlockList()
   for (const block of blocks) {
+    if (block === 'unix') continue
     const [address = '', bits] = block.split('/')
     const family = isIPv6(address) ? 'ipv6' : 'ipv4'
     if (bits === undefined) list.addAddress(address, family)
     else list.addSubnet(address, Number(bits), family)
   }
-  return list
+  return { list, unix: blocks.includes('unix') }
 }
 
 const emptyArrival = (signal: AbortSignal): Arrival => ({

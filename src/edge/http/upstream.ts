@@ -11,8 +11,9 @@ export type HttpUpstreamSettings = {
   /** sent with every request; the client's own is `call.authorization` */
   authorization?: string
   ca?: string
-  /** for calls, and as many again for the streams that clients open */
+  /** for calls, and for the streams that clients open */
   connections: number
+  streams?: number
   /** milliseconds until the head of an answer, the wait for a connection included, and from there until the end of one that is no stream */
   timeout: number
   /** bytes of one message */
@@ -47,7 +48,8 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
     })
   const calls = open(settings.connections)
   // Streams live long: in the pool of the calls, enough of them would leave no connection to any call.
-  const streams = open(settings.connections)
+  const most = settings.streams ?? settings.connections
+  const streams = open(most)
   const declines = open(DECLINES.connections)
   const slots = createSlots(settings.connections)
   let streaming = 0
@@ -119,7 +121,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
           return { kind: 'failed', fault: call.signal.aborted ? 'upstream_failed' : 'upstream_busy' }
         return send(calls, call, headers, slots.giveBack)
       }
-      if (streaming >= settings.connections) return { kind: 'failed', fault: 'upstream_busy' }
+      if (streaming >= most) return { kind: 'failed', fault: 'upstream_busy' }
       streaming++
       return send(streams, call, headers, () => void streaming--)
     },

@@ -41,10 +41,11 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
   return (question) => {
     const who = identify(settings, ports, question)
     if ('kind' in who) return who
-    const { identity, jti } = who
+    const { identity, jti, expires } = who
+    const assertion = jti !== undefined && expires !== undefined ? { assertion: { jti, expires } } : {}
     if (question.owner && !sameOwner(question.owner, ownerOf(identity)))
       return { kind: 'foreign_session', identity }
-    if (question.ask === 'identity') return { kind: 'identified', identity }
+    if (question.ask === 'identity') return { kind: 'identified', identity, ...assertion }
 
     const input: Input = { ...question.draft, identity }
     ports.evaluating()
@@ -60,7 +61,7 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
     const decision = readDecision(answer.answers)
     const error =
       answer.error ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
-    return decided(
+    const judged = decided(
       settings,
       ports,
       question,
@@ -69,6 +70,7 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
       { eval_ns, ...(jti && { jti }), ...(error && { error }) },
       ports.evaluator,
     )
+    return { ...judged, ...assertion }
   }
 }
 
@@ -137,7 +139,7 @@ function identify(
   settings: JudgeSettings,
   ports: JudgePorts,
   { who }: Question,
-): { identity: Identity; jti?: string } | Judgement {
+): { identity: Identity; jti?: string; expires?: number } | Judgement {
   if ('identity' in who) return { identity: who.identity }
   const keys = ports.keys()
   if (!keys || !settings.expected) return { kind: 'unavailable', fault: 'keys_unavailable' }

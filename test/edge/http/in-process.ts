@@ -1,5 +1,7 @@
 import type { AddressInfo } from 'node:net'
+import type { TlsOptions } from 'node:tls'
 import { afterEach } from 'vitest'
+import type { BoundSettings } from '../../../src/edge/http/bounds.ts'
 import { createListener } from '../../../src/edge/http/listener.ts'
 import { finishLine } from '../../../src/log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../../../src/mcp/strict-json.ts'
@@ -18,7 +20,21 @@ afterEach(() => {
 /** A listener before ports that do what nobody thought of; it waits for no head and no body longer than `patience`. */
 export async function listen(
   broken: Partial<Ports>,
-  { maxInFlight = 10, patience = 10_000, streamMaxAge = 60_000 } = {},
+  {
+    maxInFlight = 10,
+    patience = 10_000,
+    streamMaxAge = 60_000,
+    bounds = {},
+    lowMemory = () => false,
+    tls,
+  }: {
+    maxInFlight?: number
+    patience?: number
+    streamMaxAge?: number
+    bounds?: Partial<BoundSettings>
+    lowMemory?: () => boolean
+    tls?: TlsOptions
+  } = {},
 ) {
   const lines: { decision_id: string; custom: { cause?: { code: string } } }[] = []
   let n = 0
@@ -32,7 +48,7 @@ export async function listen(
     newId: () => `id-${++n}`,
     ...broken,
   }
-  const { server, drain } = createListener(
+  const { server, drain, renew } = createListener(
     {
       ports,
       settings: {
@@ -54,10 +70,21 @@ export async function listen(
       allowedOrigins: [],
       allowedHosts: undefined,
       configured: undefined,
-      maxConnections: 10,
-      maxInFlight,
+      bounds: {
+        connections: 10,
+        inFlight: maxInFlight,
+        streams: 10,
+        perSecond: 10_000,
+        identityInFlight: 10,
+        identityStreams: 10,
+        identityPerSecond: 1000,
+        memoryPercent: 100,
+        ...bounds,
+      },
+      tls,
     },
     () => {},
+    lowMemory,
   )
   Object.assign(server, {
     headersTimeout: patience,
@@ -77,5 +104,5 @@ export async function listen(
       headers: { 'content-type': 'application/json', 'x-pomerium-jwt-assertion': 'a.b.c' },
       body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list' }),
     })
-  return { ask, lines, port, drain }
+  return { ask, lines, port, drain, renew, server }
 }

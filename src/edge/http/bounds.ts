@@ -1,0 +1,148 @@
+import { claimedOwner, type Identity, type Owner, ownerKey, ownerOf } from '../../pdp/identity.ts'
+import type { Arrival } from '../../pep/ports.ts'
+import type { RefusalReason } from '../../pep/refusal.ts'
+import type { Section } from '../settings.ts'
+
+/** How much at a time and a second, of all together and of one identity. */
+export type BoundSettings = {
+  connections: number
+  inFlight: number
+  streams: number
+  perSecond: number
+  identityInFlight: number
+  identityStreams: number
+  identityPerSecond: number
+  /** percent of the memory that the process may have, beyond which nothing new is taken */
+  memoryPercent: number
+}
+
+/** What is bounded here, out of `plugins.mcp.limits`. */
+export const readBounds = (limits: Section): BoundSettings => ({
+  connections: limits.integer('connections', 2048, 1, 100_000),
+  inFlight: limits.integer('in_flight', 1024, 1, 100_000),
+  streams: limits.integer('streams', 256, 1, 100_000),
+  perSecond: limits.integer('per_second', 10_000, 1, 1_000_000),
+  identityInFlight: limits.integer('identity_in_flight', 128, 1, 100_000),
+  identityStreams: limits.integer('identity_streams', 20, 1, 100_000),
+  identityPerSecond: limits.integer('identity_per_second', 500, 1, 1_000_000),
+  memoryPercent: limits.integer('memory_percent', 85, 10, 100),
+})
+
+/** The place that one request has. */
+export type Place = {
+  /** taken for the identity that was verified, or why not; `pep/handle.ts` asks before anything is decided for it */
+  admit: (identity: Identity) => RefusalReason | undefined
+  leave: () => void
+}
+
+export type Bounds = {
+  /** before anything is read but the head */
+  enter: (verb: string | undefined) => Place | RefusalReason
+  /** before an identity is verified: who has spent what is theirs is refused without the work */
+  foresee: (verb: Arrival['verb'], who: Arrival['who']) => RefusalReason | undefined
+}
+
+/** Identities that are remembered while they do nothing. */
+const REMEMBERED = 10_000
+/** Seconds of a rate that may come at once. */
+const BURST = 2
+
+type Account = { inFlight: number; streams: number; bucket: Bucket }
+
+/**
+ * Counts of what is verified only: whoever can make up an assertion can spend nothing of the one whom it names.
+ * @param now milliseconds of a clock that never goes back
+ * @param short whether memory is
+ */
+export function createBounds(settings: BoundSettings, now: () => number, short: () => boolean): Bounds {
+  const all = { inFlight: 0, streams: 0, bucket: createBucket(settings.perSecond, now) }
+  const accounts = new Map<string, Account>()
+
+  const accountOf = (owner: Owner): Account => {
+    const key = ownerKey(owner)
+    const known = accounts.get(key)
+    if (known) return known
+    const account = { inFlight: 0, streams: 0, bucket: createBucket(settings.identityPerSecond, now) }
+    accounts.set(key, account)
+    if (accounts.size > REMEMBERED) forget()
+    return account
+  }
+  /** A few that have nothing to remember; one that has something is as many requests in hand, and those are bounded. */
+  const forget = () => {
+    let left = 100
+    for (const [key, { inFlight, streams, bucket }] of accounts) {
+      if (left-- === 0) return
+      if (inFlight === 0 && streams === 0 && bucket.full()) accounts.delete(key)
+    }
+  }
+  const over = (account: Account, verb: string | undefined): RefusalReason | undefined => {
+    if (verb === 'GET' && account.streams >= settings.identityStreams) return 'identity_streams'
+    if (verb !== 'GET' && account.inFlight >= settings.identityInFlight) return 'identity_in_flight'
+    return account.bucket.empty() ? 'identity_rate' : undefined
+  }
+
+  return {
+    enter(verb) {
+      const of = verb === 'GET' ? 'streams' : 'inFlight'
+      if (short()) return 'low_memory'
+      if (all[of] >= settings[of]) return verb === 'GET' ? 'too_many_streams' : 'too_many'
+      if (!all.bucket.take()) return 'too_fast'
+      all[of]++
+      let mine: Account | undefined
+      let here = true
+      return {
+        admit(identity) {
+          const account = accountOf(ownerOf(identity))
+          const reason = over(account, verb)
+          if (reason || mine || !here) return reason
+          account.bucket.take()
+          mine = account
+          mine[of]++
+          return undefined
+        },
+        leave() {
+          if (!here) return
+          here = false
+          all[of]--
+          if (mine) mine[of]--
+        },
+      }
+    },
+    foresee(verb, who) {
+      if (!who) return undefined
+      const owner = 'identity' in who ? ownerOf(who.identity) : claimedOwner(who.assertion)
+      const account = owner && accounts.get(ownerKey(owner))
+      return account && over(account, verb)
+    },
+  }
+}
+
+type Bucket = { take: () => boolean; empty: () => boolean; full: () => boolean }
+
+/** A token bucket. */
+function createBucket(perSecond: number, now: () => number): Bucket {
+  const most = perSecond * BURST
+  let tokens = most
+  let at = now()
+  const fill = () => {
+    const time = now()
+    tokens = Math.min(most, tokens + ((time - at) / 1000) * perSecond)
+    at = time
+  }
+  return {
+    take() {
+      fill()
+      if (tokens < 1) return false
+      tokens--
+      return true
+    },
+    empty() {
+      fill()
+      return tokens < 1
+    },
+    full() {
+      fill()
+      return tokens >= most
+    },
+  }
+}
