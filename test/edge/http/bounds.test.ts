@@ -1,0 +1,237 @@
+// What one identity, and all together, may take.
+import { connect } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { type BoundSettings, createBounds, type Place } from '../../../src/edge/http/bounds.ts'
+import { watchMemory } from '../../../src/edge/http/memory.ts'
+import type { OpenLine } from '../../../src/log/event.ts'
+import type { Identity } from '../../../src/pdp/identity.ts'
+import type { Ports } from '../../../src/pep/ports.ts'
+import { encode } from '../../support/assertions.ts'
+import { postBytes, sendRaw } from '../../support/raw.ts'
+import { listen } from './in-process.ts'
+
+const person = (subject: string): Identity => ({
+  source: 'pomerium',
+  subject,
+  groups: [],
+  issuer: 'i',
+  audience: 'a',
+  claims: {},
+})
+const assertionOf = (sub: string) =>
+  `${encode('{}')}.${encode(JSON.stringify({ iss: 'i', aud: 'a', sub }))}.${encode('s')}`
+const SETTINGS: BoundSettings = {
+  connections: 10,
+  inFlight: 3,
+  streams: 3,
+  perSecond: 100,
+  identityInFlight: 2,
+  identityStreams: 1,
+  identityPerSecond: 5,
+  memoryPercent: 85,
+}
+
+describe('the counts', () => {
+  const open = (more: Partial<BoundSettings> = {}) => {
+    let time = 0
+    const bounds = createBounds(
+      { ...SETTINGS, ...more },
+      () => time,
+      () => false,
+    )
+    const enter = (verb = 'POST') => {
+      const place = bounds.enter(verb)
+      if (typeof place === 'string') throw new Error(place)
+      return place
+    }
+    const pass = (ms: number) => {
+      time += ms
+    }
+    return { bounds, enter, pass }
+  }
+
+  test('all together: so many at a time, streams apart, and who leaves twice leaves once', () => {
+    const { bounds, enter } = open()
+    const places = [enter(), enter(), enter()]
+    expect(bounds.enter('POST')).toBe('too_many')
+    const streams = [enter('GET'), enter('GET'), enter('GET')]
+    expect(bounds.enter('GET')).toBe('too_many_streams')
+    places[0]?.leave()
+    places[0]?.leave()
+    enter()
+    expect(bounds.enter('POST')).toBe('too_many')
+    streams[0]?.leave()
+    enter('GET')
+  })
+
+  test('all together: so many a second, with a burst', () => {
+    const { bounds, enter, pass } = open({ perSecond: 10, inFlight: 1000 })
+    for (let i = 0; i < 20; i++) enter()
+    expect(bounds.enter('POST')).toBe('too_fast')
+    pass(100)
+    enter()
+    expect(bounds.enter('POST')).toBe('too_fast')
+  })
+
+  test('one identity: at a time, streams, a second; another has its own', () => {
+    const { bounds, enter, pass } = open({ inFlight: 1000, streams: 1000 })
+    const admit = (name: string, verb = 'POST'): [string | undefined, Place] => {
+      const place = enter(verb)
+      return [place.admit(person(name)), place]
+    }
+    const [, first] = admit('alice')
+    admit('alice')
+    expect(admit('alice')[0]).toBe('identity_in_flight')
+    expect(bounds.foresee('POST', { assertion: assertionOf('alice') })).toBe('identity_in_flight')
+    expect(admit('bob')[0]).toBe(undefined)
+    expect(bounds.foresee('POST', { assertion: assertionOf('bob') })).toBe(undefined)
+    expect(admit('alice', 'GET')[0]).toBe(undefined)
+    expect(admit('alice', 'GET')[0]).toBe('identity_streams')
+    first.leave()
+    expect(admit('alice')[0]).toBe(undefined)
+
+    let spent: string | undefined
+    for (let i = 0; i < 20 && !spent; i++) {
+      const [reason, place] = admit('carol')
+      spent = reason
+      place.leave()
+    }
+    expect(spent).toBe('identity_rate')
+    expect(bounds.foresee('GET', { assertion: assertionOf('carol') })).toBe('identity_rate')
+    pass(1000)
+    expect(admit('carol')[0]).toBe(undefined)
+  })
+
+  test('what only claims to be somebody spends nothing of theirs', () => {
+    const { bounds } = open()
+    for (let i = 0; i < 1000; i++)
+      expect(bounds.foresee('POST', { assertion: assertionOf('alice') })).toBe(undefined)
+    expect(bounds.foresee('POST', { assertion: 'no.assertion' })).toBe(undefined)
+  })
+
+  test('100,000 identities are not remembered for ever', () => {
+    const { enter, pass } = open({ perSecond: 1_000_000 })
+    const before = process.memoryUsage().heapUsed
+    for (let i = 0; i < 100_000; i++) {
+      const place = enter()
+      place.admit(person(`p${i}`))
+      place.leave()
+      pass(1)
+    }
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(60 << 20)
+  })
+})
+
+const line = JSON.stringify({ custom: { event: 'decision' } }).slice(0, -2) as OpenLine
+const judge =
+  (identity = person('alice')): Ports['judge'] =>
+  async () => ({ kind: 'decided', identity, decision: { allow: true, reasons: [] }, line })
+const CALL = { jsonrpc: '2.0', id: 1, method: 'tools/list' }
+
+describe('on the wire', () => {
+  test('one identity beyond its bound: 429 that names it, Retry-After, a record, and nothing forwarded', async () => {
+    let forwarded = 0
+    const release = Promise.withResolvers<void>()
+    const { port, lines } = await listen(
+      {
+        judge: judge(),
+        forward: async () => {
+          forwarded++
+          await release.promise
+          return { kind: 'failed', fault: 'upstream_failed' }
+        },
+      },
+      { bounds: { identityInFlight: 1 } },
+    )
+    const held = sendRaw(port, postBytes(assertionOf('alice'), CALL))
+    await expect.poll(() => forwarded).toBe(1)
+    const { answers } = await sendRaw(port, postBytes(assertionOf('alice'), CALL))
+    expect(answers[0]?.status).toBe(429)
+    expect(answers[0]?.header('retry-after')).toBe('1')
+    expect(answers[0]?.json().error).toMatchObject({
+      message: expect.stringContaining('limits.identity_in_flight'),
+      data: { reason: 'identity_in_flight' },
+    })
+    expect(lines.filter(({ custom }) => custom.cause?.code === 'identity_in_flight')).toHaveLength(1)
+    expect(forwarded).toBe(1)
+    release.resolve()
+    await held
+    // Its place is free again.
+    expect((await sendRaw(port, postBytes(assertionOf('alice'), CALL))).answers[0]?.status).toBe(502)
+  })
+
+  test('two at once that nobody has verified yet: the bound holds when they are', async () => {
+    let forwarded = 0
+    const { port } = await listen(
+      {
+        judge: async (question) => {
+          await new Promise((resolve) => setTimeout(resolve, 20))
+          return judge()(question)
+        },
+        forward: async (_permit, call) => {
+          forwarded++
+          await new Promise((resolve) => call.signal.addEventListener('abort', resolve))
+          return { kind: 'failed', fault: 'upstream_failed' }
+        },
+      },
+      { bounds: { identityInFlight: 1 } },
+    )
+    const asked = [1, 2, 3].map(() => sendRaw(port, postBytes(assertionOf('alice'), CALL), { timeout: 1000 }))
+    const statuses = (await Promise.all(asked)).map(({ answers }) => answers[0]?.status)
+    expect(statuses.sort()).toEqual([429, 429, undefined])
+    expect(forwarded).toBe(1)
+  })
+
+  test('memory that is short: 503 that says so, before anything is read or judged', async () => {
+    let judged = 0
+    let low = true
+    const { port } = await listen(
+      {
+        judge: async (question) => {
+          judged++
+          return judge()(question)
+        },
+      },
+      { lowMemory: () => low },
+    )
+    const { answers } = await sendRaw(port, postBytes(assertionOf('alice'), CALL))
+    expect(answers[0]?.status).toBe(503)
+    expect(answers[0]?.json().error.data.reason).toBe('low_memory')
+    expect(judged).toBe(0)
+    low = false
+    expect((await sendRaw(port, postBytes(assertionOf('alice'), CALL))).answers[0]?.status).toBe(502)
+  })
+
+  test('connections beyond the bound are told so; those within it go on', async () => {
+    const { port } = await listen({ judge: judge() }, { bounds: { connections: 2 } })
+    const held = [connect({ port, host: '127.0.0.1' }), connect({ port, host: '127.0.0.1' })]
+    await Promise.all(held.map((socket) => new Promise((resolve) => socket.once('connect', resolve))))
+    const { answers, closed } = await sendRaw(port, postBytes(assertionOf('alice'), CALL), { settle: 200 })
+    expect(answers[0]?.status).toBe(503)
+    expect(answers[0]?.json().error.data.reason).toBe('too_many_connections')
+    expect(closed).toBe(true)
+    const first = new Promise<string>((resolve) => held[0]?.once('data', (text) => resolve(String(text))))
+    held[0]?.write(postBytes(assertionOf('alice'), CALL))
+    expect(await first).toMatch(/^HTTP\/1.1 502/)
+    for (const socket of held) socket.destroy()
+  })
+})
+
+test('memory: what can be collected is, and only what stays makes it short', async () => {
+  let used = 90
+  let collected = 0
+  const watch = (collect: () => void) => watchMemory(85, () => [{ used, most: 100 }], collect)
+  const garbage = watch(() => {
+    collected++
+    used = 20
+  })
+  await expect.poll(() => collected).toBe(1)
+  expect(garbage.short()).toBe(false)
+  garbage.close()
+  used = 90
+  const held = watch(() => undefined)
+  await expect.poll(() => held.short()).toBe(true)
+  used = 20
+  await expect.poll(() => held.short()).toBe(false)
+  held.close()
+})
