@@ -131,12 +131,17 @@ export function readClient(info: unknown): Client | undefined {
 
 const SUSPICIOUS = /[\\\s\p{C}]|%2e|%2f|%5c|%00/iu
 
+/** A letter that needs no encoding, an encoding in lower case, and what is none (RFC 3986, 6.2.2; WHATWG keeps them). */
+const RESPELT = /%(?:4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|3[0-9]|2[DE]|5F|7E|(?![0-9A-F]{2}))/
+
 /** A URI in its one canonical spelling (WHATWG URL, no userinfo, no encoded separators), or undefined. */
 export function readResource(uri: string): Resource | undefined {
   if (uri.length > 8192 || SUSPICIOUS.test(uri) || !URL.canParse(uri)) return undefined
   const url = new URL(uri)
   if (url.href !== uri || url.username !== '' || url.password !== '') return undefined
-  if (url.pathname.split('/').includes('..')) return undefined
+  if (RESPELT.test(uri) || url.pathname.split('/').includes('..')) return undefined
+  // File systems and many servers read an empty segment as none.
+  if (url.pathname.startsWith('/') && url.pathname.includes('//')) return undefined
   const resource: Resource = { uri, scheme: url.protocol.slice(0, -1), path: url.pathname }
   if (url.hostname !== '') resource.host = url.hostname
   if (url.port !== '') resource.port = Number(url.port)

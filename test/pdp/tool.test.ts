@@ -75,12 +75,16 @@ describe('comparing is bounded', () => {
 })
 
 describe('a resource URI', () => {
-  test.each(['file:///a/b', 'repo://acme/app/x', 'https://host/a?b=c#d', 'memo:x'])(
-    '%s is canonical',
-    (uri) => {
-      expect(readResource(uri)?.uri).toBe(uri)
-    },
-  )
+  test.each([
+    'file:///a/b',
+    'repo://acme/app/x',
+    'https://host/a?b=c#d',
+    'memo:x',
+    'file:///a%20b%C3%A4/',
+    'x:a//b',
+  ])('%s is canonical', (uri) => {
+    expect(readResource(uri)?.uri).toBe(uri)
+  })
   test.each([
     'file:///a/../b',
     'file:///a/./b',
@@ -102,6 +106,16 @@ describe('a resource URI', () => {
     'https://ex\u00e4mple.com/',
     `file:///${'a'.repeat(9000)}`,
     'repo://acme/../app',
+    'file:///a//b',
+    'file:////a',
+    'repo://acme/app//',
+    'file:///%61',
+    'file:///a%2Db',
+    'file:///a%7Eb',
+    'file:///a%c3%a4',
+    'file:///a%zz',
+    'file:///a%',
+    'https://host/a?b=%61',
   ])('%j is refused', (uri) => {
     expect(readResource(uri)).toBeUndefined()
   })
