@@ -92,7 +92,7 @@ export function readConfig(
   env: Record<string, string | undefined>,
 ): ConfigResult {
   const faults: string[] = []
-  const document = parseDocument(text ?? '', { uniqueKeys: true })
+  const document = parseDocument(text ?? '', { uniqueKeys: true, stringKeys: true })
   for (const error of document.errors) faults.push(`the file is not YAML: ${error.message.split('\n')[0]}`)
   let tree: unknown = {}
   try {
