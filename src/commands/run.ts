@@ -10,7 +10,7 @@ import { follow } from '../edge/audit/follow.ts'
 import { openSpool } from '../edge/audit/spool.ts'
 import { listenAt } from '../edge/http/address.ts'
 import { createListener } from '../edge/http/listener.ts'
-import { watchMemory } from '../edge/http/memory.ts'
+import { bodiesFor, watchMemory } from '../edge/http/memory.ts'
 import { readOptions, watchTls } from '../edge/http/tls.ts'
 import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
 import { newId } from '../edge/id.ts'
@@ -129,6 +129,7 @@ export async function run(config: Config, world: World): Promise<Running> {
     context,
     {
       ...mcp,
+      bounds: { ...mcp.bounds, inFlightBytes: bodiesFor(mcp.bounds.inFlightBytes, mcp.bodyLimit) },
       tls: mcp.tls && readOptions(mcp.tls),
       configured: mcp.identity.kind === 'development' ? mcp.identity.identity : undefined,
     },

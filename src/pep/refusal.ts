@@ -25,6 +25,7 @@ export const REFUSALS = {
   body_timeout: row(408, rpc.INVALID_REQUEST, 'The body did not arrive in time'),
   shutting_down: later('The sidecar is shutting down'),
   too_many: later('Too many requests are in hand (limits.in_flight)'),
+  too_many_bytes: later('The requests in hand are too large together (limits.in_flight_bytes)'),
   too_many_connections: later('Too many connections are open (limits.connections)'),
   too_many_streams: later('Too many streams are open (limits.streams)'),
   too_fast: later('Too many requests come a second (limits.per_second)'),

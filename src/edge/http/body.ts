@@ -1,12 +1,16 @@
 import type { IncomingMessage } from 'node:http'
 
-export type BodyFault = 'too_large' | 'bad_http' | 'body_timeout'
+export type BodyFault = 'too_large' | 'too_many_bytes' | 'bad_http' | 'body_timeout'
 export type BodyResult = { ok: true; body: Buffer } | { ok: false; reason: BodyFault }
 
-/** The whole body, at most `limit` bytes. Nothing is done with a part of one. */
+/**
+ * The whole body, at most `limit` bytes. Nothing is done with a part of one.
+ * @param hold takes room for what has come; false: there is none
+ */
 export function readBody(
   request: IncomingMessage,
   limit: number,
+  hold: (bytes: number) => boolean,
 ): { result: Promise<BodyResult>; giveUp: (reason: BodyFault) => void } {
   const { promise, resolve } = Promise.withResolvers<BodyResult>()
   const giveUp = (reason: BodyFault) => resolve({ ok: false, reason })
@@ -17,6 +21,9 @@ export function readBody(
     if (size > limit) {
       request.pause()
       giveUp('too_large')
+    } else if (!hold(chunk.length)) {
+      request.pause()
+      giveUp('too_many_bytes')
     } else parts.push(chunk)
   })
   request.once('end', () => {

@@ -7,6 +7,8 @@ import type { Section } from '../settings.ts'
 export type BoundSettings = {
   connections: number
   inFlight: number
+  /** of the bodies of all requests in hand */
+  inFlightBytes: number
   streams: number
   perSecond: number
   identityInFlight: number
@@ -20,6 +22,7 @@ export type BoundSettings = {
 export const readBounds = (limits: Section): BoundSettings => ({
   connections: limits.integer('connections', 2048, 1, 100_000),
   inFlight: limits.integer('in_flight', 1024, 1, 100_000),
+  inFlightBytes: limits.integer('in_flight_bytes', 64 << 20, 1 << 20, 1 << 30),
   streams: limits.integer('streams', 256, 1, 100_000),
   perSecond: limits.integer('per_second', 10_000, 1, 1_000_000),
   identityInFlight: limits.integer('identity_in_flight', 128, 1, 100_000),
@@ -30,6 +33,8 @@ export const readBounds = (limits: Section): BoundSettings => ({
 
 /** The place that one request has. */
 export type Place = {
+  /** takes room for more bytes of the body; false: there is none */
+  hold: (bytes: number) => boolean
   /** taken for the identity that was verified, or why not; `pep/handle.ts` asks before anything is decided for it */
   admit: (identity: Identity) => RefusalReason | undefined
   leave: () => void
@@ -55,7 +60,7 @@ type Account = { inFlight: number; streams: number; bucket: Bucket }
  * @param short whether memory is
  */
 export function createBounds(settings: BoundSettings, now: () => number, short: () => boolean): Bounds {
-  const all = { inFlight: 0, streams: 0, bucket: createBucket(settings.perSecond, now) }
+  const all = { inFlight: 0, streams: 0, bytes: 0, bucket: createBucket(settings.perSecond, now) }
   const accounts = new Map<string, Account>()
 
   const accountOf = (owner: Owner): Account => {
@@ -89,8 +94,15 @@ export function createBounds(settings: BoundSettings, now: () => number, short: 
       if (!all.bucket.take()) return 'too_fast'
       all[of]++
       let mine: Account | undefined
+      let bytes = 0
       let here = true
       return {
+        hold(more) {
+          if (!here || all.bytes + more > settings.inFlightBytes) return false
+          all.bytes += more
+          bytes += more
+          return true
+        },
         admit(identity) {
           const account = accountOf(ownerOf(identity))
           const reason = over(account, verb)
@@ -104,6 +116,7 @@ export function createBounds(settings: BoundSettings, now: () => number, short: 
           if (!here) return
           here = false
           all[of]--
+          all.bytes -= bytes
           if (mine) mine[of]--
         },
       }

@@ -142,7 +142,7 @@ export function createListener(
     const fault = checkHead(request, head)
     if (fault) return no(fault)
     const { socket } = request
-    const waiting = readBody(request, settings.bodyLimit)
+    const waiting = readBody(request, settings.bodyLimit, place.hold)
     bodies.set(socket, waiting.giveUp)
     const body = await waiting.result
     // By now it may be the next request's, which came in one piece with this one.

@@ -5,6 +5,10 @@ import { runInNewContext } from 'node:vm'
 export type MemoryState = { used: number; most: number }
 
 const EVERY = 250
+/** Milliseconds that a look is good for when somebody asks: many requests may come between two of the timer's. */
+const FRESH = 20
+/** What a byte of JSON may come to once it is read, as bytes of the heap, and some more. */
+const GROWTH = 32
 /** Milliseconds between collections that are forced: each stops everything for some tens of milliseconds. */
 const COLLECT = 2_000
 
@@ -20,7 +24,9 @@ export function watchMemory(
   let short = false
   let collected = Number.NEGATIVE_INFINITY
   const over = () => read().some(({ used, most }) => most > 0 && used > (most * percent) / 100)
+  let looked = Number.NEGATIVE_INFINITY
   const look = () => {
+    looked = performance.now()
     short = over()
     if (!short || performance.now() - collected < COLLECT) return
     collect()
@@ -29,13 +35,29 @@ export function watchMemory(
   }
   const timer = setInterval(look, EVERY)
   timer.unref()
-  return { short: () => short, close: () => clearInterval(timer) }
+  return {
+    short() {
+      if (performance.now() - looked > FRESH) look()
+      return short
+    },
+    close: () => clearInterval(timer),
+  }
+}
+
+/** As much of the bodies that are wanted as the heap can hold once they are read; one at least. */
+export const bodiesFor = (wanted: number, one: number): number =>
+  Math.max(one, Math.min(wanted, Math.floor(heapLimit() / GROWTH)))
+
+/** What the young generation may have is in V8's limit, and of no use to what stays. */
+const YOUNG = 192 << 20
+const heapLimit = (): number => {
+  const { heap_size_limit } = getHeapStatistics()
+  return Math.max(heap_size_limit - YOUNG, heap_size_limit / 3)
 }
 
 function readMemory(): MemoryState[] {
-  const { used_heap_size, heap_size_limit } = getHeapStatistics()
   const limit = process.constrainedMemory()
-  const heap = { used: used_heap_size, most: heap_size_limit }
+  const heap = { used: getHeapStatistics().used_heap_size, most: heapLimit() }
   // Without a limit it is 0, or a number that no machine has.
   if (!(limit > 0 && limit < 2 ** 50)) return [heap]
   return [heap, { used: process.memoryUsage.rss(), most: limit }]

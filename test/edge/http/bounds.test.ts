@@ -23,6 +23,7 @@ const assertionOf = (sub: string) =>
 const SETTINGS: BoundSettings = {
   connections: 10,
   inFlight: 3,
+  inFlightBytes: 100,
   streams: 3,
   perSecond: 100,
   identityInFlight: 2,
@@ -71,6 +72,14 @@ describe('the counts', () => {
     pass(100)
     enter()
     expect(bounds.enter('POST')).toBe('too_fast')
+  })
+
+  test('all together: so many bytes of bodies, given back when they are done with', () => {
+    const { enter } = open()
+    const [first, second] = [enter(), enter()]
+    expect([first?.hold(60), second?.hold(40), second?.hold(1)]).toEqual([true, true, false])
+    first?.leave()
+    expect([second?.hold(60), second?.hold(1), first?.hold(1)]).toEqual([true, false, false])
   })
 
   test('one identity: at a time, streams, a second; another has its own', () => {
@@ -180,6 +189,23 @@ describe('on the wire', () => {
     const statuses = (await Promise.all(asked)).map(({ answers }) => answers[0]?.status)
     expect(statuses.sort()).toEqual([429, 429, undefined])
     expect(forwarded).toBe(1)
+  })
+
+  test('bodies that are too large together: 503 that names it, and nothing judged', async () => {
+    let judged = 0
+    const { port } = await listen(
+      {
+        judge: async (question) => {
+          judged++
+          return judge()(question)
+        },
+      },
+      { bounds: { inFlightBytes: 40 } },
+    )
+    const { answers } = await sendRaw(port, postBytes(assertionOf('alice'), CALL))
+    expect(answers[0]?.status).toBe(503)
+    expect(answers[0]?.json().error.data.reason).toBe('too_many_bytes')
+    expect(judged).toBe(0)
   })
 
   test('memory that is short: 503 that says so, before anything is read or judged', async () => {

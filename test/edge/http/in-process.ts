@@ -73,6 +73,7 @@ export async function listen(
       bounds: {
         connections: 10,
         inFlight: maxInFlight,
+        inFlightBytes: 1 << 20,
         streams: 10,
         perSecond: 10_000,
         identityInFlight: 10,

@@ -1,0 +1,56 @@
+// Breaks what the sidecar stands on, and measures what it does: npm run faults -- [--row R1] [--short] [--write]
+// --write puts the table into docs/faults.md.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import type { Row } from './load.ts'
+import { descriptors, ended, memory, neighbour, killed as sigkill } from './process.ts'
+import { disk, keys, policy, streams } from './sources.ts'
+import { absent, hostile, killed } from './upstream.ts'
+
+export const ROWS: Row[] = [
+  killed,
+  absent,
+  sigkill,
+  disk,
+  policy,
+  keys,
+  streams,
+  memory,
+  descriptors,
+  ended,
+  hostile,
+  neighbour,
+]
+const DOCS = fileURLToPath(new URL('../../docs/faults.md', import.meta.url))
+const [BEGIN, END] = ['<!-- measured: begin -->\n', '<!-- measured: end -->\n']
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: {
+      row: { type: 'string' },
+      short: { type: 'boolean', default: false },
+      write: { type: 'boolean', default: false },
+    },
+  })
+  const lines: string[] = []
+  let bad = false
+  for (const row of ROWS) {
+    if (values.row !== undefined && values.row !== row.id) continue
+    process.stdout.write(`${row.id} ${row.fault}\n`)
+    const { held, measured, skipped } = await row.run(values.short ? 'short' : 'full')
+    process.stdout.write(`  ${skipped ? '-' : held ? 'held' : 'NOT HELD'}: ${measured}\n`)
+    lines.push(
+      `| ${row.id} | ${row.fault} | ${row.required} | ${measured} | \`npm run faults -- --row ${row.id}\` |\n`,
+    )
+    bad ||= !held
+  }
+  if (values.write && values.row === undefined && !values.short) {
+    const [before = '', after = ''] = readFileSync(DOCS, 'utf8').split(new RegExp(`${BEGIN}[^]*${END}`))
+    const machine = `Measured on ${cpus().length} processors (${cpus()[0]?.model.trim() ?? 'unknown'}), Node ${process.versions.node}, load and upstream on the same machine.\n\n`
+    const head = '| | fault | required | measured | command |\n| --- | --- | --- | --- | --- |\n'
+    writeFileSync(DOCS, `${before}${BEGIN}${machine}${head}${lines.join('')}${END}${after}`)
+  }
+  process.exit(bad ? 1 : 0)
+}
