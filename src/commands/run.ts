@@ -42,6 +42,8 @@ export type Running = {
 
 /** Milliseconds between looks at the files of the certificate. */
 const TLS_EVERY = 2_000
+/** Bytes of answers of the upstream that are being received, less where the heap is small. */
+const RECEIVING = 256 << 20
 /** Milliseconds for the rest of the copy to stdout at the end. */
 const COPY_WAIT = 2_000
 
@@ -228,6 +230,7 @@ function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
     url: upstream.url,
     connections: 256,
     streams: mcp.bounds.streams,
+    receiving: bodiesFor(RECEIVING, 2 * messageLimit),
     timeout: upstream.timeout,
     messageLimit,
     ...(upstream.credential !== undefined && { authorization: upstream.credential }),

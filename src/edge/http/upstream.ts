@@ -18,6 +18,8 @@ export type HttpUpstreamSettings = {
   timeout: number
   /** bytes of one message */
   messageLimit: number
+  /** bytes of all messages that are being received; undefined: only each is bounded */
+  receiving?: number
 }
 
 export type Upstream = Pick<Ports, 'forward' | 'decline'> & { close: () => Promise<void> }
@@ -51,6 +53,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
   const most = settings.streams ?? settings.connections
   const streams = open(most)
   const declines = open(DECLINES.connections)
+  const room = createRoom(settings.receiving ?? Number.POSITIVE_INFINITY)
   const slots = createSlots(settings.connections)
   let streaming = 0
   let declining = 0
@@ -102,7 +105,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
       const answer = await Promise.race([asking, over.promise])
       clearTimeout(timer)
       answer.body.once('close', ended)
-      return await replyOf(call, answer, settings).catch((error) => failure(isLate(error)))
+      return await replyOf(call, answer, settings, room).catch((error) => failure(isLate(error)))
     } catch (error) {
       clearTimeout(timer)
       ended()
@@ -210,7 +213,12 @@ const discard = (body: HttpAnswer['body']): Promise<void> =>
     .dump({ limit: UNREAD.limit, signal: AbortSignal.timeout(UNREAD.timeout) })
     .catch(() => undefined)
 
-async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSettings): Promise<Reply> {
+async function replyOf(
+  call: Call,
+  answer: HttpAnswer,
+  settings: HttpUpstreamSettings,
+  room: Room,
+): Promise<Reply> {
   const { statusCode: status, headers } = answer
   const { messageLimit: limit, timeout } = settings
   const body = quiet(answer.body)
@@ -235,7 +243,7 @@ async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSet
     return { kind: 'status', status }
   }
   if (status >= 400) {
-    const text = await collect(body, limit, timeout)
+    const text = await collect(body, limit, timeout, room)
     const error = text ? readUpstream(text) : undefined
     // An error of the protocol keeps its words; any other body stays here.
     if (text && error?.kind === 'response' && error.error && error.id === call.id)
@@ -244,15 +252,17 @@ async function replyOf(call: Call, answer: HttpAnswer, settings: HttpUpstreamSet
   }
   if (status < 200 || status >= 300) return malformed()
   if (call.kind === 'open') {
-    return type === 'text/event-stream' ? { kind: 'stream', frames: framesOf(body, limit) } : malformed()
+    return type === 'text/event-stream'
+      ? { kind: 'stream', frames: framesOf(body, limit, room) }
+      : malformed()
   }
   if (call.kind !== 'request' || status === 202 || status === 204) {
     void discard(body)
     return { kind: 'accepted', ...session }
   }
-  if (type === 'text/event-stream') return { kind: 'stream', frames: framesOf(body, limit), ...session }
+  if (type === 'text/event-stream') return { kind: 'stream', frames: framesOf(body, limit, room), ...session }
   if (type !== 'application/json') return malformed()
-  const text = await collect(body, limit, timeout)
+  const text = await collect(body, limit, timeout, room)
   return text
     ? { kind: 'message', status, body: text, ...session }
     : { kind: 'failed', fault: 'upstream_malformed' }
@@ -263,6 +273,7 @@ async function collect(
   body: HttpAnswer['body'],
   limit: number,
   timeout: number,
+  room: Room,
 ): Promise<Buffer | undefined> {
   const parts: Buffer[] = []
   let size = 0
@@ -270,25 +281,45 @@ async function collect(
   try {
     for await (const chunk of body) {
       size += (chunk as Buffer).length
+      room.used += (chunk as Buffer).length
       if (size > limit) return undefined
+      if (room.used > room.most) throw new Error('too much is being received')
       parts.push(chunk as Buffer)
     }
   } finally {
     clearTimeout(late)
+    room.used -= size
   }
   return parts.length === 1 ? parts[0] : Buffer.concat(parts)
 }
 
 /** The data of each whole frame. Throws on text that is not UTF-8 and on a frame that is too large. */
-async function* framesOf(body: HttpAnswer['body'], limit: number): AsyncGenerator<string> {
+async function* framesOf(body: HttpAnswer['body'], limit: number, room: Room): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   const reader = createFrameReader(limit)
-  for await (const chunk of body) {
-    const read = reader.push(decoder.decode(chunk as Buffer, { stream: true }))
-    if (!read.ok) throw new Error(read.fault)
-    for (const frame of read.frames) {
-      // An event without data only moves the id on; one of another name is no message of the transport.
-      if (frame.data !== '' && frame.event === 'message') yield frame.data
+  /** since the last frame that was whole: what the reader may hold */
+  let size = 0
+  try {
+    for await (const chunk of body) {
+      const { length } = chunk as Buffer
+      size += length
+      room.used += length
+      if (room.used > room.most) throw new Error('too much is being received')
+      const read = reader.push(decoder.decode(chunk as Buffer, { stream: true }))
+      if (!read.ok) throw new Error(read.fault)
+      for (const frame of read.frames) {
+        // An event without data only moves the id on; one of another name is no message of the transport.
+        if (frame.data !== '' && frame.event === 'message') yield frame.data
+      }
+      if (read.frames.length === 0) continue
+      room.used -= size - length
+      size = length
     }
+  } finally {
+    room.used -= size
   }
 }
+
+/** What all answers hold while they are not whole: an upstream may begin as many large ones as there are calls. */
+type Room = { used: number; readonly most: number }
+const createRoom = (most: number): Room => ({ used: 0, most })

@@ -10,13 +10,14 @@ afterEach(async () => {
   for (const close of closers.splice(0)) await close()
 })
 
-async function between(connections: number, timeout: number, respond: Responder) {
+async function between(connections: number, timeout: number, respond: Responder, receiving?: number) {
   const recorder = await startRecorder(respond)
   const upstream = createHttpUpstream({
     url: new URL(recorder.url),
     connections,
     timeout,
     messageLimit: 1 << 20,
+    ...(receiving !== undefined && { receiving }),
   })
   closers.push(upstream.close, recorder.close)
   const forward = (kind: Call['kind'], signal: AbortSignal = new AbortController().signal) => {
@@ -133,3 +134,42 @@ test.each([100, 101, 199])('B26 %i in place of an answer is none', async (status
   expect((await forward('request')).kind).toBe('failed')
   expect((await forward('request')).kind).toBe('failed')
 })
+
+test.each(['message', 'stream'])(
+  'answers (%s) that are begun and not ended hold so much together, and give it back',
+  async (kind) => {
+    let many = true
+    const { forward } = await between(
+      20,
+      60_000,
+      (_request, socket) => {
+        if (!many) return pong()
+        const half = 'x'.repeat(500_000)
+        if (kind === 'message') socket.write(httpAnswer(200, half, { 'content-length': '1000000' }))
+        else socket.write(`${sseHead()}data: ${half}`)
+        return null
+      },
+      2 << 20,
+    )
+    const leave = new AbortController()
+    const ends: string[] = []
+    const one = async () => {
+      const reply = await forward('request', leave.signal)
+      if (reply.kind !== 'stream') return reply.kind
+      try {
+        for await (const _ of reply.frames) ends.push('frame')
+        return 'ended'
+      } catch {
+        return 'failed'
+      }
+    }
+    const asked = Array.from({ length: 10 }, () => one().then((end) => ends.push(end)))
+    // Four fit; each of the others is the one too many when it comes.
+    await expect.poll(() => ends.length).toBeGreaterThanOrEqual(5)
+    expect(new Set(ends)).toEqual(new Set(['failed']))
+    leave.abort()
+    await Promise.all(asked)
+    many = false
+    expect((await forward('request')).kind).toBe('message')
+  },
+)
