@@ -92,13 +92,13 @@ export function readConfig(
   env: Record<string, string | undefined>,
 ): ConfigResult {
   const faults: string[] = []
-  const document = parseDocument(text ?? '', { uniqueKeys: true, stringKeys: true })
-  for (const error of document.errors) faults.push(`the file is not YAML: ${error.message.split('\n')[0]}`)
   let tree: unknown = {}
   try {
+    const document = parseDocument(text ?? '', { uniqueKeys: true, stringKeys: true })
+    for (const error of document.errors) faults.push(`the file is not YAML: ${error.message.split('\n')[0]}`)
     if (faults.length === 0) tree = document.toJS() ?? {}
   } catch (error) {
-    // Aliases that unfold to more than the library takes.
+    // Aliases that unfold to more than the library takes, or more depth than there is stack.
     faults.push(`the file is not YAML that can be read: ${(error as Error).message}`)
   }
   if (!isMap(tree)) {
@@ -382,17 +382,25 @@ function applySet(tree: Record<string, unknown>, set: string, faults: string[]):
     if (!isMap(at[key])) at[key] = {}
     at = at[key] as Record<string, unknown>
   }
-  const value = parseDocument(set.slice(cut + 1))
-  if (value.errors.length > 0) faults.push(`--set ${keys.join('.')}: the value is not YAML`)
-  else at[keys.at(-1) as string] = value.toJS()
+  try {
+    const value = parseDocument(set.slice(cut + 1), { uniqueKeys: true, stringKeys: true })
+    if (value.errors.length > 0) faults.push(`--set ${keys.join('.')}: the value is not YAML`)
+    else at[keys.at(-1) as string] = value.toJS()
+  } catch (error) {
+    faults.push(`--set ${keys.join('.')}: the value cannot be read: ${(error as Error).message}`)
+  }
 }
 
-/** `${NAME}` in values, after the file was read, so that a value cannot become structure. */
+/**
+ * `${NAME}` in values, after the file was read, so that a value cannot become structure.
+ * @param within the maps and lists that this one is in: an alias of one of them has no end
+ */
 function substitute(
   node: unknown,
   path: string,
   env: Record<string, string | undefined>,
   faults: string[],
+  within: unknown[] = [],
 ): unknown {
   if (typeof node === 'string') {
     return node.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (_whole, name: string) => {
@@ -401,12 +409,17 @@ function substitute(
       return value ?? ''
     })
   }
-  if (Array.isArray(node)) return node.map((item, i) => substitute(item, `${path}[${i}]`, env, faults))
+  if (within.includes(node)) {
+    faults.push(`${path}: refers to what it is in`)
+    return undefined
+  }
+  const inner = [...within, node]
+  if (Array.isArray(node)) return node.map((item, i) => substitute(item, `${path}[${i}]`, env, faults, inner))
   if (!isMap(node)) return node
   return Object.fromEntries(
     Object.entries(node).map(([key, item]) => [
       key,
-      substitute(item, path === '' ? key : `${path}.${key}`, env, faults),
+      substitute(item, path === '' ? key : `${path}.${key}`, env, faults, inner),
     ]),
   )
 }

@@ -147,6 +147,9 @@ describe('refused:', () => {
       `x: [&a [1, 2], ${Array.from({ length: 200 }, () => '*a').join(', ')}]\n${BASE}`,
       /can be read/,
     ],
+    ['an alias of what it is in', [], `labels: &a {x: *a}\n${BASE}`, /labels.x: refers to what it is in/],
+    ['one that is set', ['labels=&a {x: [*a, *a]}'], BASE, /labels.x\[0\]: refers to what it is in/],
+    ['more depth than there is stack', [], `x: ${'['.repeat(50_000)}`, /not YAML/],
   ] as [string, string[], string, RegExp][])('%s', (_name, sets, text, says) => {
     expect(faults(sets, text).join('\n')).toMatch(says)
   })
