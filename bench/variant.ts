@@ -1,5 +1,5 @@
 // The sidecar with another judge in place of its pool: `main-thread` evaluates where the messages arrive, `remote-opa`
-// asks an OPA server for each decision. Everything else is composed as src/commands/run.ts does.
+// asks an OPA server for each decision. Everything else is composed as src/commands/sidecar.ts does.
 //   node bench/variant.ts main-thread|remote-opa CONFIG [OPA_URL]
 import { hkdfSync, randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
+import { type AuditSettings, readAudit } from './edge/audit/settings.ts'
+import { type BundleSettings, readBundles } from './edge/bundles/settings.ts'
 import { type Address, isLocal, isLoopback, readAddress } from './edge/http/address.ts'
 import { type BoundSettings, readBounds } from './edge/http/bounds.ts'
 import { readTls, type TlsFiles } from './edge/http/tls.ts'
@@ -14,8 +14,7 @@ import type { Expected, Identity } from './pdp/identity.ts'
 
 export type Config = {
   labels: Record<string, string>
-  /** by bundle name: the file */
-  bundles: Record<string, string>
+  bundles: BundleSettings
   mcp: {
     addr: Address
     adminAddr: Address
@@ -41,7 +40,7 @@ export type Config = {
       | { kind: 'development'; identity: Identity }
     upstream: UpstreamConfig
   }
-  audit: { path: string; stdout: boolean }
+  audit: AuditSettings
 }
 
 export type UpstreamConfig =
@@ -120,24 +119,6 @@ export function readConfig(
   root.done()
   checkDevelopment(config, faults)
   return faults.length === 0 ? { ok: true, config } : { ok: false, faults }
-}
-
-function readBundles(root: Section): Record<string, string> {
-  const bundles: Record<string, string> = {}
-  for (const [name, bundle] of root.named('bundles')) {
-    const resource = bundle.string('resource')
-    if (/^[a-z]+:\/\//.test(resource) && !resource.startsWith('file://')) {
-      bundle.fault('resource', 'must be a file:// URL or a path in this version')
-    } else if (resource !== '') {
-      const path = resource.startsWith('file://') ? fileURLToPath(resource) : resolve(resource)
-      if (existsSync(path)) bundles[name] = path
-      else bundle.fault('resource', `there is no file ${path}`)
-    }
-    bundle.done()
-  }
-  if (Object.keys(bundles).length === 0 && root.named('bundles').length === 0)
-    root.fault('bundles', 'at least one bundle is required')
-  return bundles
 }
 
 function readMcp(mcp: Section): Config['mcp'] {
@@ -312,37 +293,6 @@ function readUpstream(section: Section): UpstreamConfig {
   const ca = caFile === undefined ? undefined : readText(section, 'ca_file', caFile)
   section.done()
   return { kind: 'http', url: parsed ?? new URL('http://127.0.0.1'), authorization, credential, ca, timeout }
-}
-
-function readAudit(root: Section): Config['audit'] {
-  const logs = root.section('decision_logs')
-  if (logs.string('plugin', 'mcp_audit') !== 'mcp_audit') logs.fault('plugin', 'must be mcp_audit')
-  for (const key of [
-    'service',
-    'reporting',
-    'console',
-    'mask_decision',
-    'drop_decision',
-    'request_context',
-    'partition_name',
-    'resource',
-  ]) {
-    if (logs.has(key)) logs.fault(key, 'OPA has this key; this version does not honour it')
-  }
-  logs.done()
-  const audit = root.section('plugins').section('mcp_audit')
-  const buffer = audit.section('buffer')
-  buffer.oneOf('type', ['disk'] as const, 'disk')
-  buffer.oneOf('durability', ['process'] as const, 'process')
-  const path = buffer.string('path')
-  buffer.done()
-  const outputs = audit.list('output')
-  for (const output of outputs) {
-    output.oneOf('type', ['stdout'] as const, 'stdout')
-    output.done()
-  }
-  audit.done()
-  return { path: resolve(path), stdout: outputs.length > 0 }
 }
 
 function checkPlugins(root: Section): void {

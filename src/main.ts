@@ -3,31 +3,33 @@ import { readFileSync } from 'node:fs'
 import { url as inspectorUrl } from 'node:inspector'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { pino } from 'pino'
-import { run } from './commands/run.ts'
-import { type Config, readConfig } from './config.ts'
+import { type Command, type Terminal, WRONG_USE, WrongUse } from './commands/command.ts'
 import { guaranteesFault } from './edge/guarantees.ts'
+
+/** Each is loaded when it is used: a command that prints a line must not wait for the whole sidecar. */
+const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Command }> }> = {
+  run: { does: 'serve', load: () => import('./commands/run.ts') },
+  check: {
+    does: 'say what is wrong with a configuration, and stop',
+    load: () => import('./commands/check.ts'),
+  },
+}
 
 const USAGE = `mcp-opa-sidecar decides each MCP call with Rego, between Pomerium and one MCP server.
 
-Usage:
-  mcp-opa-sidecar run   --config-file FILE [--set KEY=VALUE ...]   serve
-  mcp-opa-sidecar check --config-file FILE [--set KEY=VALUE ...]   say what is wrong with a configuration, and stop
+Usage: mcp-opa-sidecar COMMAND [OPTIONS]
+
+Commands (each has its own --help):
+${Object.entries(COMMANDS)
+  .map(([name, { does }]) => `  ${name.padEnd(12)} ${does}`)
+  .join('\n')}
 
 Options:
-  -c, --config-file FILE   YAML in OPA's form; \${NAME} is taken from the environment
-      --set KEY=VALUE      sets one value over the file, e.g. --set plugins.mcp.addr=127.0.0.1:0
-  -a, --addr HOST:PORT     the same as --set plugins.mcp.addr=…
-  -b, --bundle FILE        the same as --set bundles.mcp.resource=…
-      --server NAME        the same as --set plugins.mcp.server=…
-      --upstream URL       the same as --set plugins.mcp.upstream.url=…
-      --log-level LEVEL    debug, info (default), warn, error; logs are JSON on stderr
-  -h, --help               this text
-  -v, --version            the version
+  -h, --help       this text, or that of a command
+  -v, --version    the version
 
-Exit codes: 0 stopped cleanly, 1 could not start or broke off, 64 wrong use or configuration.
+Exit codes: 0 done or stopped cleanly, 1 could not start, broke off or found something, 64 wrong use or configuration.
 `
-const WRONG_USE = 64
 const NEEDS = [24, 14, 1] as const
 
 const packageUrl = new URL('../package.json', import.meta.url)
@@ -39,111 +41,64 @@ process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
   new URL('../node_modules/.cache/mcp-opa-sidecar', import.meta.url),
 )
 
-await main()
+await main(process.argv.slice(2))
 
-async function main(): Promise<void> {
+async function main([name, ...args]: string[]): Promise<void> {
   if (isOlder(process.versions.node))
     return fail(1, `needs Node ${NEEDS.join('.')} or later, this is ${process.versions.node}`)
-  const parsed = parse(process.argv.slice(2))
-  if (typeof parsed === 'string') return fail(WRONG_USE, `${parsed}\nTry --help.`)
-  const { values, command } = parsed
-  if (values.help) return void process.stdout.write(USAGE)
-  if (values.version) return void process.stdout.write(`${version}\n`)
-  if (command !== 'run' && command !== 'check')
-    return fail(WRONG_USE, 'the command is run or check.\nTry --help.')
+  if (name === '--help' || name === '-h') return void process.stdout.write(USAGE)
+  if (name === '--version' || name === '-v') return void process.stdout.write(`${version}\n`)
+  const known = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (!known) {
+    const names = Object.keys(COMMANDS).join(', ')
+    return fail(
+      WRONG_USE,
+      `${name === undefined ? 'a command is needed' : 'there is no such command'}: ${names}`,
+    )
+  }
   const { env, execArgv } = process
   const undone = guaranteesFault({ env, execArgv, inspector: inspectorUrl() })
   if (undone !== undefined) return fail(WRONG_USE, undone)
-  const read = configure(values)
-  if (!read.ok)
-    return fail(
-      WRONG_USE,
-      `the configuration has ${read.faults.length} fault(s):\n${read.faults.map((line) => `  ${line}`).join('\n')}`,
-    )
-  if (command === 'check') return void process.stdout.write('the configuration is sound\n')
-  await serve(read.config, values['log-level'] ?? 'info')
+  const { command } = await known.load()
+  try {
+    const words = parse(command, args)
+    if (words.values.help) return void process.stdout.write(command.usage)
+    process.exitCode = (await command.run(words, terminal())) ?? 0
+  } catch (error) {
+    if (error instanceof WrongUse) return fail(WRONG_USE, error.message)
+    fail(1, (error as Error).message)
+  }
 }
 
-type Values = NonNullable<Exclude<ReturnType<typeof parse>, string>>['values']
-
-function parse(args: string[]) {
+function parse({ options, positionals: most = 0 }: Command, args: string[]) {
+  let words: ReturnType<typeof parseArgs>
   try {
-    const { values, positionals } = parseArgs({
+    words = parseArgs({
       args,
       allowPositionals: true,
-      options: {
-        'config-file': { type: 'string', short: 'c' },
-        set: { type: 'string', multiple: true },
-        addr: { type: 'string', short: 'a' },
-        bundle: { type: 'string', short: 'b' },
-        server: { type: 'string' },
-        upstream: { type: 'string' },
-        'log-level': { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-        version: { type: 'boolean', short: 'v' },
-      },
+      options: { ...options, help: { type: 'boolean', short: 'h' } },
     })
-    if (positionals.length > 1) return `too many words: ${positionals.slice(1).join(' ')}`
-    return { values, command: positionals[0] }
   } catch (error) {
-    return (error as Error).message
+    throw new WrongUse(`${(error as Error).message}\nTry --help.`)
   }
+  const { values, positionals } = words
+  if (positionals.length > most)
+    throw new WrongUse(`too many words: ${positionals.slice(most).join(' ')}\nTry --help.`)
+  return { positionals, values: values as Record<string, string | boolean | string[] | undefined> }
 }
 
-function configure(values: Values) {
-  let text: string | undefined
-  const file = values['config-file']
-  try {
-    text = file === undefined ? undefined : readFileSync(file, 'utf8')
-  } catch (error) {
-    return { ok: false as const, faults: [(error as Error).message] }
+function terminal(): Terminal {
+  const { stdin, stdout, stderr, env } = process
+  return {
+    stdin,
+    stdout,
+    stderr,
+    stderrFd: 2,
+    env,
+    version,
+    on: (event, does) => void process.on(event, does),
+    exit: (code) => process.exit(code),
   }
-  const flags = {
-    'plugins.mcp.addr': values.addr,
-    'bundles.mcp.resource': values.bundle,
-    'plugins.mcp.server': values.server,
-    'plugins.mcp.upstream.url': values.upstream,
-  }
-  const sets = Object.entries(flags).flatMap(([key, value]) =>
-    value === undefined ? [] : [`${key}=${JSON.stringify(value)}`],
-  )
-  return readConfig(text, [...(values.set ?? []), ...sets], process.env)
-}
-
-async function serve(config: Config, level: string): Promise<void> {
-  const log = pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  )
-  // Node's own answer to it opens the inspector.
-  process.on('SIGUSR1', () => log.warn('SIGUSR1 does nothing here'))
-  // A state that nobody thought of is no state to decide in: nothing passes when the process is gone.
-  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-    process.on(event, (error: unknown) => {
-      log.fatal({ error: error instanceof Error ? error.stack : String(error) }, event)
-      process.exit(1)
-    })
-  }
-  let running: Awaited<ReturnType<typeof run>>
-  try {
-    running = await run(config, { log, stdout: process.stdout, env: process.env, version })
-  } catch (error) {
-    log.fatal({ error: (error as Error).message }, 'could not start')
-    process.exitCode = 1
-    // Threads and timers that were begun before it failed.
-    process.exit()
-  }
-  let stopping = false
-  const stop = async (signal: string) => {
-    if (stopping) process.exit(1)
-    stopping = true
-    log.info({ signal }, 'stopping')
-    const clean = await running.stop()
-    log.info({ clean }, 'stopped')
-    process.exit(clean ? 0 : 1)
-  }
-  process.on('SIGTERM', () => void stop('SIGTERM'))
-  process.on('SIGINT', () => void stop('SIGINT'))
 }
 
 function isOlder(versionText: string): boolean {

@@ -27,9 +27,20 @@ test('--help and --version answer on stdout', async () => {
   expect((await cli(['-v'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
 })
 
+test('each command that --help names has a help of its own, with its options', async () => {
+  const { stdout } = await cli(['--help'])
+  const names = [...stdout.matchAll(/^ {2}([a-z-]+) {2,}\S/gm)].map((match) => match[1] ?? '')
+  expect(names).toEqual(expect.arrayContaining(['run', 'check']))
+  for (const name of names) {
+    const help = await cli([name, '--help'])
+    expect(help, name).toMatchObject({ code: 0, stderr: '' })
+    expect(help.stdout).toContain(`mcp-opa-sidecar ${name}`)
+  }
+})
+
 test.each([
-  ['no command', [], /the command is run or check/],
-  ['another command', ['serve'], /the command is run or check/],
+  ['no command', [], /a command is needed: run, check/],
+  ['another command', ['serve'], /no such command: run, check/],
   ['an unknown option', ['run', '--confg', 'x'], /Unknown option '--confg'/],
   ['a file that is not there', ['run', '-c', '/nowhere.yaml'], /ENOENT/],
   ['nothing configured', ['run'], /the configuration has \d+ fault/],

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
@@ -61,14 +61,20 @@ test('it names every dependency, and their number', () => {
   for (const name of names) expect(readme).toContain(`| \`${name}\` |`)
 })
 
-test('every setting that the configuration reads is in its table', () => {
-  const keys = [
-    ...read('src/config.ts').matchAll(
-      /\b(?:mcp|section|development|evaluation|buffer|audit)\.(?:string|optional|boolean|integer|duration|oneOf|strings|map|list)\('([a-z_]+)'/g,
-    ),
-  ].map((match) => match[1] ?? '')
+test('every setting that the configuration reads is in docs/configuration.md', () => {
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file === 'config.ts' || file.startsWith(`edge${sep}`))
+    .filter((file) => file.endsWith('.ts') && !file.endsWith(`edge${sep}settings.ts`))
+  const keys = sources.flatMap((file) =>
+    [
+      ...read(join('src', file)).matchAll(
+        /\b\w+\.(?:string|optional|boolean|integer|duration|oneOf|strings|map|list|named)\(\s*'([a-z_]+)'/g,
+      ),
+    ].map((match) => match[1] ?? ''),
+  )
   expect(keys.length).toBeGreaterThan(20)
-  expect(keys.filter((key) => !new RegExp(`\\b${key}\\b`).test(readme))).toEqual([])
+  const reference = read('docs/configuration.md')
+  expect(keys.filter((key) => !new RegExp(`\\b${key}\\b`).test(reference))).toEqual([])
 })
 
 describe('the files that it points to', () => {

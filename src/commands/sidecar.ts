@@ -1,0 +1,271 @@
+import { hkdfSync, randomBytes, randomUUID } from 'node:crypto'
+import { statSync } from 'node:fs'
+import type { Writable } from 'node:stream'
+import type { Server as TlsServer } from 'node:tls'
+import type { Logger } from 'pino'
+import type { Config } from '../config.ts'
+import { createAdmin } from '../edge/admin/health.ts'
+import { createMetrics } from '../edge/admin/metrics.ts'
+import { follow } from '../edge/audit/follow.ts'
+import { openSpool } from '../edge/audit/spool.ts'
+import { listenAt } from '../edge/http/address.ts'
+import { createListener } from '../edge/http/listener.ts'
+import { bodiesFor, watchMemory } from '../edge/http/memory.ts'
+import { readOptions, watchTls } from '../edge/http/tls.ts'
+import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
+import { newId } from '../edge/id.ts'
+import { loadPolicyFiles } from '../edge/judge/bundle.ts'
+import { createKeyStore } from '../edge/judge/keys.ts'
+import { createPool, type Pool } from '../edge/judge/pool.ts'
+import { createReplayGuard } from '../edge/judge/replay.ts'
+import { createStdioUpstream } from '../edge/stdio/out.ts'
+import { lifecycleEvent, type OpenLine, type Origin } from '../log/event.ts'
+import { DEFAULT_JSON_LIMITS } from '../mcp/strict-json.ts'
+import { createKnownTools } from '../pep/facts.ts'
+import type { Context } from '../pep/handle.ts'
+import type { Judgement, Question } from '../pep/ports.ts'
+import { createSealer } from '../pep/session.ts'
+
+export type World = {
+  log: Logger
+  stdout: Writable
+  env: Record<string, string | undefined>
+  version: string
+}
+export type Running = {
+  /** where MCP and admin are served */
+  addr: string
+  admin: string
+  /** finishes what is in hand, writes what is to be written, ends what was started; false if it took too long */
+  stop: () => Promise<boolean>
+}
+
+/** Milliseconds between looks at the files of the certificate. */
+const TLS_EVERY = 2_000
+/** Bytes of answers of the upstream that are being received, less where the heap is small. */
+const RECEIVING = 256 << 20
+/** Milliseconds for the rest of the copy to stdout at the end. */
+const COPY_WAIT = 2_000
+
+/** The life of a sidecar: bundle, keys, judge, record, upstream, then listen. Each is ready before the next is begun. */
+export async function startSidecar(config: Config, world: World): Promise<Running> {
+  const { log } = world
+  const { mcp } = config
+  const policy = await loadPolicyFiles(config.bundles, mcp.path)
+  const origin: Origin = {
+    labels: { id: randomUUID(), version: world.version, ...config.labels },
+    bundles: policy.revisions,
+  }
+  const secret = mcp.sessionKey === undefined ? randomBytes(32) : Buffer.from(mcp.sessionKey)
+  if (mcp.sessionKey === undefined)
+    log.info('plugins.mcp.session_key is not set: sessions end with this process')
+  const digestKey = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-opa-sidecar digest', 32))
+
+  const facts = () => ({ decision_id: newId(), event_id: newId(), time_ms: Date.now() })
+  const lifecycle = (cause: { code: string } & Record<string, string | number>): OpenLine =>
+    lifecycleEvent(origin, facts(), cause)
+  const spool = openSpool(config.audit.path, (lost) => gapLine(lifecycle({ code: 'records_lost', lost })))
+
+  const pool = await createPool({
+    module: policy.module,
+    data: policy.data,
+    jwks: undefined,
+    deadline: mcp.deadline,
+    queue: mcp.queue,
+    settings: {
+      expected: mcp.identity.kind === 'pomerium' ? mcp.identity.expected : undefined,
+      origin,
+      path: mcp.path,
+      digestKey,
+      masks: policy.masks,
+      digests: { policy_digest: policy.digests.policy, data_digest: policy.digests.data },
+    },
+  })
+  const keys =
+    mcp.identity.kind === 'pomerium' ? await createKeyStore(mcp.identity.keys, pool.setKeys) : undefined
+  const keyError = keys?.state().error
+  if (keyError !== undefined)
+    log.error(
+      { error: keyError },
+      'the keys that verify assertions are not there yet; calls get 503 until they are',
+    )
+
+  const metrics = createMetrics(world.version, { replaced: pool.replaced, spool: spool.state })
+  for (const [name, { revision }] of Object.entries(policy.revisions)) metrics.bundleActivated(name, revision)
+
+  const replay =
+    mcp.identity.kind === 'pomerium'
+      ? createReplayGuard(
+          mcp.identity.replay,
+          mcp.identity.expected.tolerance,
+          () => Date.now() / 1000,
+          metrics.replayed,
+        )
+      : (judged: Judgement) => judged
+  const upstream = openUpstream(config, world)
+  const context: Context = {
+    ports: {
+      judge: judgeWith(pool, keys?.refresh, replay),
+      forward: upstream.forward,
+      decline: upstream.decline,
+      record: spool.record,
+      count: metrics.count,
+      now: Date.now,
+      newId,
+    },
+    settings: {
+      server: mcp.server,
+      ...(mcp.help !== undefined && { help: mcp.help }),
+      limits: { ...DEFAULT_JSON_LIMITS, bytes: mcp.bodyLimit },
+      forwardsAuthorization: mcp.upstream.kind === 'http' && mcp.upstream.authorization === 'forward',
+      eras: mcp.upstream.kind === 'stdio' ? ['legacy'] : ['legacy', 'modern'],
+      streamMaxAge: mcp.streamMaxAge,
+      digestKey,
+    },
+    sealer: createSealer(secret),
+    tools: createKnownTools(),
+    origin: () => origin,
+  }
+  const memory = watchMemory(mcp.bounds.memoryPercent)
+  const listener = createListener(
+    context,
+    {
+      ...mcp,
+      bounds: { ...mcp.bounds, inFlightBytes: bodiesFor(mcp.bounds.inFlightBytes, mcp.bodyLimit) },
+      tls: mcp.tls && readOptions(mcp.tls),
+      configured: mcp.identity.kind === 'development' ? mcp.identity.identity : undefined,
+    },
+    metrics.observe,
+    memory.short,
+  )
+  const unwatch = mcp.tls
+    ? watchTls(
+        listener.server as unknown as TlsServer,
+        mcp.tls,
+        TLS_EVERY,
+        () => {
+          listener.renew()
+          log.info('the certificate of the MCP listener was read again')
+        },
+        (error) => log.error({ error: error.message }, 'the certificate of the MCP listener stays as it was'),
+      )
+    : undefined
+  let accepting = true
+  const plugins = () => ({
+    mcp: accepting ? keysFault(keys?.state()) : 'shutting down',
+    mcp_audit: spool.state().error,
+  })
+  const admin = createAdmin(
+    { bundles: () => undefined, plugins },
+    {
+      ...metrics,
+      text: () => {
+        for (const [name, why] of Object.entries(plugins())) metrics.plugin(name, why === undefined)
+        return metrics.text()
+      },
+    },
+  )
+
+  const copy = config.audit.stdout
+    ? follow(spool.path, statSync(spool.path).size, world.stdout, (error) =>
+        log.error(
+          { error: error.message },
+          'the copy of the records to stdout broke off; the file has them all',
+        ),
+      )
+    : undefined
+  if (copy) spool.onAppend(copy.wake)
+  const revision = Object.values(policy.revisions)
+    .map((bundle) => bundle.revision ?? '')
+    .join(', ')
+  await spool.record(
+    lifecycle({ code: 'started', revision, ...(spool.torn > 0 && { torn_bytes: spool.torn }) }),
+  )
+
+  const adminAddr = await listenAt(admin, mcp.adminAddr)
+  const addr = await listenAt(listener.server, mcp.addr)
+  if (mcp.identity.kind === 'development')
+    log.warn('identity.development: every request is believed to come from the configured person')
+  log.info({ addr, admin: adminAddr, endpoint: mcp.endpoint, server: mcp.server, revision }, 'listening')
+
+  return {
+    addr,
+    admin: adminAddr,
+    async stop() {
+      accepting = false
+      unwatch?.()
+      memory.close()
+      const clean = await within(mcp.drain, listener.drain())
+      if (!clean) listener.server.closeAllConnections()
+      await upstream.close()
+      await pool.close()
+      await keys?.close()
+      await spool.record(lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' }))
+      // The file first: it is the record of truth, and nobody may be reading the copy.
+      await spool.close()
+      if (copy) await within(COPY_WAIT, copy.idle())
+      admin.close()
+      admin.closeAllConnections()
+      return clean
+    },
+  }
+}
+
+function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
+  const { upstream, messageLimit } = mcp
+  if (upstream.kind === 'stdio') {
+    const { PATH = '', HOME = '' } = env
+    return createStdioUpstream({
+      command: upstream.command,
+      timeout: upstream.timeout,
+      idle: upstream.idle,
+      maxSessions: upstream.maxSessions,
+      ...(upstream.cwd !== undefined && { cwd: upstream.cwd }),
+      env: { PATH, HOME, ...upstream.env },
+      messageLimit,
+      onStderr: (line) => log.debug({ line: line.slice(0, 2000) }, 'upstream'),
+    })
+  }
+  return createHttpUpstream({
+    url: upstream.url,
+    connections: 256,
+    streams: mcp.bounds.streams,
+    receiving: bodiesFor(RECEIVING, 2 * messageLimit),
+    timeout: upstream.timeout,
+    messageLimit,
+    ...(upstream.credential !== undefined && { authorization: upstream.credential }),
+    ...(upstream.ca !== undefined && { ca: upstream.ca }),
+  })
+}
+
+/** An assertion of a key that is not known is asked about once more if the source has new keys. */
+function judgeWith(
+  pool: Pool,
+  refresh: (() => Promise<boolean>) | undefined,
+  replay: (judged: Judgement) => Judgement,
+) {
+  const once = async (question: Question) => replay(await pool.judge(question))
+  return async (question: Question) => {
+    const judged = await once(question)
+    const unknown = judged.kind === 'unidentified' && judged.fault === 'assertion_unknown_key'
+    const none = judged.kind === 'unavailable' && judged.fault === 'keys_unavailable'
+    if (!refresh || !(unknown || none)) return judged
+    return (await refresh()) ? once(question) : judged
+  }
+}
+
+const keysFault = (state: { loaded: boolean; error: string | undefined } | undefined): string | undefined =>
+  state && !state.loaded ? `the keys that verify assertions are not loaded: ${state.error}` : undefined
+
+/** A gap is an event of its own, so that a search for holes finds it. */
+const gapLine = (line: OpenLine): OpenLine => line.replace('"event":"lifecycle"', '"event":"gap"') as OpenLine
+
+const within = async (ms: number, work: Promise<void>): Promise<boolean> => {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms)
+  })
+  const done = await Promise.race([work.then(() => true as const), late])
+  clearTimeout(timer)
+  return done
+}
