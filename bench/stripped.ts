@@ -1,6 +1,6 @@
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { stripTypeScriptTypes } from 'node:module'
-import { dirname, join } from 'node:path'
+import { copyFileSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { writeDist } from '../tools/dist.ts'
 import { file } from './processes.ts'
 
 /**
@@ -8,15 +8,8 @@ import { file } from './processes.ts'
  * thread. Returns the path of its command.
  */
 export function writeStripped(folder: string): string {
-  const from = file('../src')
-  for (const name of readdirSync(from, { recursive: true, encoding: 'utf8' })) {
-    if (!name.endsWith('.ts')) continue
-    const to = join(folder, 'src', name.replace(/\.ts$/, '.js'))
-    mkdirSync(dirname(to), { recursive: true })
-    const code = stripTypeScriptTypes(readFileSync(join(from, name), 'utf8'))
-    writeFileSync(to, code.replace(/'(\.{1,2}\/[^'\n]*)\.ts'/g, "'$1.js'"))
-  }
+  writeDist(join(folder, 'dist'))
   copyFileSync(file('../package.json'), join(folder, 'package.json'))
   symlinkSync(file('../node_modules'), join(folder, 'node_modules'))
-  return join(folder, 'src', 'main.js')
+  return join(folder, 'dist', 'main.js')
 }
