@@ -4,9 +4,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { clock, thrown } from './clock.ts'
+import { clock, thread, thrown } from './injected.ts'
 import type { Row } from './load.ts'
-import { descriptors, ended, memory, neighbour, killed as sigkill } from './process.ts'
+import { descriptors, ended, memory, neighbour, killed as sigkill, soak } from './process.ts'
 import { disk, keys, policy, streams } from './sources.ts'
 import { absent, hostile, killed } from './upstream.ts'
 
@@ -23,7 +23,9 @@ export const ROWS: Row[] = [
   descriptors,
   ended,
   thrown,
+  thread,
   hostile,
+  soak,
   neighbour,
 ]
 const DOCS = fileURLToPath(new URL('../../docs/faults.md', import.meta.url))

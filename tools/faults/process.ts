@@ -191,3 +191,34 @@ export const neighbour: Row = {
       },
     ),
 }
+
+export const soak: Row = {
+  id: 'R17',
+  fault: 'steady work for a long time of 500 people, a fifth of it denied',
+  required: 'memory does not grow after the warm-up, nor do descriptors; no call fails',
+  run: (scale) =>
+    withSidecar({}, async ({ call, sidecar }) => {
+      const seconds = scale === 'short' ? 5 : 300
+      const files = async () => Number((await run('sh', ['-c', `ls /proc/${sidecar.pid}/fd | wc -l`])).stdout)
+      const work = async (of: number) => {
+        const stop = steadily(100, (n) =>
+          call(n, {
+            name: n % 5 === 0 ? 'delete_repository' : 'get_me',
+            who: { ...people.alice, sub: `soak-${n % 500}`, user: `soak-${n % 500}` },
+          }),
+        )
+        await pause(of * 1000)
+        return stop()
+      }
+      await work(scale === 'short' ? 2 : 60)
+      const [before, open] = [await rssOf(sidecar), await files()]
+      const calls = await work(seconds)
+      await pause(1_000)
+      const [after, left] = [await rssOf(sidecar), await files()]
+      const failed = calls.filter(({ status }) => status !== 200).length
+      return {
+        held: failed === 0 && left <= open + 8 && after - before < 32,
+        measured: `${calls.length} calls in ${seconds} s: ${failed} failed; RSS ${before} to ${after} MiB, ${open} to ${left} descriptors`,
+      }
+    }),
+}

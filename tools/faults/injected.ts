@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { eventsOf, pause, type Row, unrecorded, withSidecar } from './load.ts'
+import { eventsOf, pause, percentile, type Row, steadily, unrecorded, withSidecar } from './load.ts'
 
 /** Code that the sidecar is started with, in each of its threads. @returns the environment and how to take it away */
 function preload(code: string): { env: Record<string, string>; folder: string; remove: () => void } {
@@ -111,6 +111,56 @@ export const thrown: Row = {
         return {
           held: codes.every((code) => code === 1) && logged === 2 && lost === 0 && after.status === 200,
           measured: `ended with ${codes.join(' and ')}, ${logged} of 2 logged; ${upstream.requests().length} calls upstream: ${lost} without a record; the next process answers ${after.status}`,
+        }
+      })
+    } finally {
+      remove()
+    }
+  },
+}
+
+export const thread: Row = {
+  id: 'R19',
+  fault: 'the judging thread ends by itself, again and again, under load',
+  required: 'what was asked of it is asked of the spare, or denied; no wrong verdict; it goes on within 1 s',
+  async run(scale) {
+    const trigger = join(mkdtempSync(join(tmpdir(), 'mcp-thread-')), 'end')
+    writeFileSync(trigger, '0')
+    const { env, remove } = preload(`
+      const { isMainThread } = require('node:worker_threads')
+      if (!isMainThread) {
+        const { readFileSync } = require('node:fs')
+        const was = readFileSync(${JSON.stringify(trigger)}, 'utf8')
+        setInterval(() => {
+          if (readFileSync(${JSON.stringify(trigger)}, 'utf8') !== was) process.exit(3)
+        }, 5).unref()
+      }`)
+    try {
+      return await withSidecar({ env }, async ({ sidecar, upstream, call }) => {
+        const times = scale === 'short' ? 2 : 20
+        const gaps: number[] = []
+        const stop = steadily(50, (n) => call(n, { name: n % 2 ? 'get_me' : 'delete_repository' }))
+        for (let i = 1; i <= times; i++) {
+          await pause(500)
+          // The spare sees it too: both end, and both are made anew.
+          writeFileSync(trigger, String(i))
+          const began = performance.now()
+          let answered = await call(100_000 + i)
+          while (answered.status !== 200 && performance.now() - began < 20_000)
+            answered = await call(200_000 + i)
+          gaps.push(performance.now() - began)
+        }
+        const calls = await stop()
+        let wrong = 0
+        for (const { n, exchange } of calls) {
+          const body = exchange.answers[0]?.body ?? ''
+          if (n % 2 === 0 && !/not_granted|policy_error|queue_full/.test(body)) wrong++
+        }
+        const passed = calls.filter(({ n, status }) => n % 2 === 1 && status === 200).length
+        const lost = unrecorded(upstream, sidecar.spool())
+        return {
+          held: wrong === 0 && lost === 0 && passed > 0 && gaps.every((gap) => gap < 20_000),
+          measured: `${times} times both threads: ${calls.length} calls, ${wrong} wrong verdicts, ${lost} without a record; answered again within ${percentile(gaps, 0.5)} ms (longest ${percentile(gaps, 1)})`,
         }
       })
     } finally {
