@@ -1,7 +1,7 @@
 // The sidecar with another judge in place of its pool: `main-thread` evaluates where the messages arrive, `remote-opa`
 // asks an OPA server for each decision. Everything else is composed as src/commands/sidecar.ts does.
 //   node bench/variant.ts main-thread|remote-opa CONFIG [OPA_URL]
-import { hkdfSync, randomBytes, randomUUID } from 'node:crypto'
+import { hkdfSync, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readConfig } from '../src/config.ts'
 import { createMetrics } from '../src/edge/admin/metrics.ts'
@@ -13,7 +13,7 @@ import { type Keys, readJwks } from '../src/edge/judge/assertion.ts'
 import { loadPolicyFiles } from '../src/edge/judge/bundle.ts'
 import { createEvaluator } from '../src/edge/judge/evaluator.ts'
 import { createJudge, type JudgeSettings } from '../src/edge/judge/judge.ts'
-import { lifecycleEvent } from '../src/log/event.ts'
+import { ownEvent } from '../src/log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../src/mcp/strict-json.ts'
 import { createKnownTools } from '../src/pep/facts.ts'
 import type { Context } from '../src/pep/handle.ts'
@@ -30,11 +30,15 @@ if (mcp.identity.kind !== 'pomerium' || mcp.identity.keys.kind !== 'file' || mcp
   throw new Error('needs identity.jwks_file and upstream.url')
 
 const policy = await loadPolicyFiles(bundles, mcp.path)
-const origin = { labels: { id: randomUUID(), version: 'bench' }, bundles: policy.revisions }
 const secret = randomBytes(32)
 const digestKey = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-opa-sidecar digest', 32))
 const facts = () => ({ decision_id: newId(), event_id: newId(), time_ms: Date.now() })
-const spool = openSpool(audit.path, (lost) => lifecycleEvent(origin, facts(), { code: 'records_lost', lost }))
+const spool = openSpool(audit.buffer, {
+  say: (event, more) => ownEvent(origin, facts(), event, more),
+  now: Date.now,
+  newId,
+})
+const origin = { labels: { id: spool.id, version: 'bench' }, bundles: policy.revisions }
 const settings: JudgeSettings = {
   expected: mcp.identity.expected,
   origin,

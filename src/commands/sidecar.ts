@@ -1,5 +1,4 @@
-import { hkdfSync, randomBytes, randomUUID } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { hkdfSync, randomBytes } from 'node:crypto'
 import type { Writable } from 'node:stream'
 import type { Server as TlsServer } from 'node:tls'
 import type { Logger } from 'pino'
@@ -19,7 +18,7 @@ import { createKeyStore } from '../edge/judge/keys.ts'
 import { createPool, type Pool } from '../edge/judge/pool.ts'
 import { createReplayGuard } from '../edge/judge/replay.ts'
 import { createStdioUpstream } from '../edge/stdio/out.ts'
-import { lifecycleEvent, type OpenLine, type Origin } from '../log/event.ts'
+import { lifecycleEvent, type Origin, ownEvent } from '../log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../mcp/strict-json.ts'
 import { createKnownTools } from '../pep/facts.ts'
 import type { Context } from '../pep/handle.ts'
@@ -52,19 +51,23 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
   const { log } = world
   const { mcp } = config
   const policy = await loadPolicyFiles(config.bundles, mcp.path)
-  const origin: Origin = {
-    labels: { id: randomUUID(), version: world.version, ...config.labels },
-    bundles: policy.revisions,
-  }
   const secret = mcp.sessionKey === undefined ? randomBytes(32) : Buffer.from(mcp.sessionKey)
   if (mcp.sessionKey === undefined)
     log.info('plugins.mcp.session_key is not set: sessions end with this process')
   const digestKey = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-opa-sidecar digest', 32))
 
   const facts = () => ({ decision_id: newId(), event_id: newId(), time_ms: Date.now() })
-  const lifecycle = (cause: { code: string } & Record<string, string | number>): OpenLine =>
-    lifecycleEvent(origin, facts(), cause)
-  const spool = openSpool(config.audit.path, (lost) => gapLine(lifecycle({ code: 'records_lost', lost })))
+  const spool = openSpool(config.audit.buffer, {
+    say: (event, more) => ownEvent(origin, facts(), event, more),
+    now: Date.now,
+    newId,
+  })
+  const origin: Origin = {
+    labels: { id: spool.id, version: world.version, ...config.labels },
+    bundles: policy.revisions,
+  }
+  const lifecycle = (cause: { code: string } & Record<string, string | number>) =>
+    spool.record(lifecycleEvent(origin, facts(), cause), 'reserve')
 
   const pool = await createPool({
     module: policy.module,
@@ -167,20 +170,18 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
   )
 
   const copy = config.audit.stdout
-    ? follow(spool.path, statSync(spool.path).size, world.stdout, (error) =>
+    ? follow(spool.reader('stdout', 'newest'), world.stdout, (error) =>
         log.error(
           { error: error.message },
           'the copy of the records to stdout broke off; the file has them all',
         ),
       )
     : undefined
-  if (copy) spool.onAppend(copy.wake)
+  spool.retain()
   const revision = Object.values(policy.revisions)
     .map((bundle) => bundle.revision ?? '')
     .join(', ')
-  await spool.record(
-    lifecycle({ code: 'started', revision, ...(spool.torn > 0 && { torn_bytes: spool.torn }) }),
-  )
+  await lifecycle({ code: 'started', revision })
 
   const adminAddr = await listenAt(admin, mcp.adminAddr)
   const addr = await listenAt(listener.server, mcp.addr)
@@ -200,10 +201,10 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       await upstream.close()
       await pool.close()
       await keys?.close()
-      await spool.record(lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' }))
+      await lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' })
       // The file first: it is the record of truth, and nobody may be reading the copy.
       await spool.close()
-      if (copy) await within(COPY_WAIT, copy.idle())
+      if (copy) await within(COPY_WAIT, copy)
       admin.close()
       admin.closeAllConnections()
       return clean
@@ -256,9 +257,6 @@ function judgeWith(
 
 const keysFault = (state: { loaded: boolean; error: string | undefined } | undefined): string | undefined =>
   state && !state.loaded ? `the keys that verify assertions are not loaded: ${state.error}` : undefined
-
-/** A gap is an event of its own, so that a search for holes finds it. */
-const gapLine = (line: OpenLine): OpenLine => line.replace('"event":"lifecycle"', '"event":"gap"') as OpenLine
 
 const within = async (ms: number, work: Promise<void>): Promise<boolean> => {
   let timer: NodeJS.Timeout | undefined

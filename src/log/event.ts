@@ -173,9 +173,21 @@ export function outcomeEvent(origin: Origin, facts: Facts, outcome: Outcome): Op
   })
 }
 
-export function lifecycleEvent(origin: Origin, facts: Facts, cause: JsonObject & { code: string }): OpenLine {
-  return open({ ...head(origin, facts), custom: { event: 'lifecycle', event_id: facts.event_id, cause } })
+/** What the sidecar says of itself and of its log; what it is about is in `more`. */
+export function ownEvent(
+  origin: Origin,
+  facts: Facts,
+  event: 'lifecycle' | 'gap' | 'checkpoint',
+  more: JsonObject,
+): OpenLine {
+  return open({ ...head(origin, facts), custom: { event, event_id: facts.event_id, ...more } })
 }
+
+export const lifecycleEvent = (
+  origin: Origin,
+  facts: Facts,
+  cause: JsonObject & { code: string },
+): OpenLine => ownEvent(origin, facts, 'lifecycle', { cause })
 
 function head(origin: Origin, facts: Facts) {
   return {

@@ -177,7 +177,7 @@ async function decline(context: Context, passed: Passed, request: Request): Prom
   const cause = { code: 'server_request_unsupported', status: 0 }
   await ports.record(
     rejectEvent(context.origin(), facts, cause, arrival.http, passed.identity.subject),
-    'best_effort',
+    'reserve',
   )
   ports.decline(passed.call, request.id, request.method)
 }
@@ -279,5 +279,5 @@ function finish(context: Context, passed: Passed, outcome: Partial<Outcome> & { 
     duration_ms: now - started,
     ...outcome,
   } as const
-  void ports.record(outcomeEvent(context.origin(), facts, whole), 'best_effort')
+  void ports.record(outcomeEvent(context.origin(), facts, whole), 'reserve')
 }

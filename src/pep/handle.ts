@@ -99,7 +99,7 @@ async function deny(
   const { decision_id } = exchange
   context.ports.count('denied')
   // A denial has no effect that would have to wait for its record.
-  if (judged.line !== undefined) await context.ports.record(judged.line, 'best_effort')
+  if (judged.line !== undefined) await context.ports.record(judged.line, 'reserve')
   const { server, help } = context.settings
   const denial = {
     server,
@@ -147,7 +147,7 @@ export async function refuse(
   }
   await ports.record(
     rejectEvent(context.origin(), facts, { code: reason, status }, arrival.http, subject),
-    'best_effort',
+    'reserve',
   )
   const text = errorText(about.id, refusal.code, refusal.text, { ...about.data, decision_id, reason })
   const retry = refusal.retryAfter === undefined ? {} : { retryAfter: refusal.retryAfter }

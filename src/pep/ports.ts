@@ -14,7 +14,7 @@ export type Ports = {
   /** Refuses a request of the upstream towards it; nothing of the client's goes with it. */
   decline: (call: Pick<Call, 'session' | 'version' | 'authorization'>, id: RpcId, method: string) => void
   /** True once the line is durable. A `required` line that is not must have no effect. */
-  record: (line: OpenLine, durability: 'required' | 'best_effort') => Promise<boolean>
+  record: (line: OpenLine, keep: Keep) => Promise<boolean>
   count: (
     name: 'denied' | 'allowed' | 'rejected' | 'failed' | 'protocol' | 'dropped',
     reason?: RefusalReason,
@@ -24,6 +24,12 @@ export type Ports = {
   /** UUIDv7 */
   newId: () => string
 }
+
+/**
+ * `required`: recorded, or nothing is done. `best_effort`: done all the same. `reserve`: of what is done or refused
+ * already; it may use the room that is set aside for when there is no other.
+ */
+export type Keep = 'required' | 'best_effort' | 'reserve'
 
 export type Trace = { trace_id?: string; span_id?: string }
 

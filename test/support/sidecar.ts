@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AUDIENCE, ISSUER } from './assertions.ts'
+import { logText } from './log.ts'
 import type { Parsed } from './raw.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -20,7 +21,7 @@ export type Sidecar = {
   /** base URL of health and metrics */
   admin: string
   pid: number
-  /** the lines of decisions.jsonl, parsed; also after `stop` */
+  /** the lines of the spool, parsed; also after `stop` */
   records: () => EventLine[]
   /** the records of one decision id, once there are `count` of them */
   recordsOf: (decisionId: string, count?: number) => Promise<EventLine[]>
@@ -77,7 +78,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const config = sidecarConfig(options, join(folder, 'spool'))
   const file = join(folder, 'config.yaml')
   writeFileSync(file, JSON.stringify(config, null, 1))
-  const spoolFile = join(spoolPathOf(config), 'decisions.jsonl')
+  const spoolFolder = spoolPathOf(config)
 
   const child = spawn(process.execPath, ['src/main.ts', 'run', '-c', file], {
     cwd: root,
@@ -115,7 +116,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const addr = String(line.addr)
   const colon = addr.lastIndexOf(':')
   let kept: string | undefined
-  const spool = () => kept ?? readFileSync(spoolFile, 'utf8')
+  const spool = () => kept ?? logText(spoolFolder)
   const records = () =>
     spool()
       .trimEnd()
@@ -144,7 +145,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
         await exit
         clearTimeout(hard)
       }
-      kept ??= readFileSync(spoolFile, 'utf8')
+      kept ??= logText(spoolFolder)
       rmSync(folder, { recursive: true, force: true })
       return exit
     },

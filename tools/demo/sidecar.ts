@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { segmentName } from '../../src/edge/audit/segments.ts'
 
 export type Sidecar = {
   pid: number
@@ -77,7 +78,7 @@ export const startSidecar = async (wish: Wish): Promise<Sidecar> => {
     url: `http://${at}/mcp`,
     admin: `http://${admin}`,
     folder,
-    record: join(folder, 'records', 'decisions.jsonl'),
+    record: join(folder, 'records', segmentName(1)),
     ended,
     stop: () => {
       child.kill('SIGTERM')

@@ -181,11 +181,12 @@ export const keys: Row = {
 export const disk: Row = {
   id: 'R5',
   fault: 'the disk of the record is full',
-  required: 'an allow is refused with 503, a denial is still answered, and it recovers by itself',
+  required:
+    'an allow is refused with 503, a denial is still answered and recorded, and it recovers by itself',
   async run() {
     const folder = mkdtempSync(join(tmpdir(), 'mcp-full-'))
     try {
-      await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder])
+      await run('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', folder])
     } catch (error) {
       rmSync(folder, { recursive: true })
       return {
@@ -196,7 +197,7 @@ export const disk: Row = {
     }
     try {
       return await withSidecar(
-        { config: { plugins: { mcp_audit: { buffer: { path: folder } } } } },
+        { config: { plugins: { mcp_audit: { buffer: { path: folder, reserve_bytes: 131_072 } } } } },
         async ({ call, upstream, sidecar }) => {
           let n = 0
           let last = await call(++n, { args: { pad: 'x'.repeat(3000) } })
@@ -204,6 +205,9 @@ export const disk: Row = {
           const seen = upstream.requests().length
           const full = await call(++n, { args: { pad: 'x'.repeat(3000) } })
           const denied = await call(++n, { name: 'delete_repository', args: { pad: 'x'.repeat(3000) } })
+          const onRecord = sidecar
+            .records()
+            .some(({ result, input }) => !result?.allow && input?.arguments?.n === n)
           const health = (await fetch(`${sidecar.admin}/health?plugins`)).status
           const sent = upstream.requests().length - seen
           const lost = unrecorded(upstream, sidecar.spool())
@@ -215,10 +219,11 @@ export const disk: Row = {
             held:
               full.status === 503 &&
               denied.status === 200 &&
+              onRecord &&
               sent === 0 &&
               lost === 0 &&
               after.status === 200,
-            measured: `full after ${seen} calls: an allow ${full.status}, a denial ${denied.status}, health ${health}, ${sent} sent, ${lost} without a record; 200 again ${Math.round(performance.now() - began)} ms after there was room`,
+            measured: `full after ${seen} calls: an allow ${full.status}, a denial ${denied.status} (${onRecord ? 'recorded' : 'not recorded'}), health ${health}, ${sent} sent, ${lost} without a record; 200 again ${Math.round(performance.now() - began)} ms after there was room`,
           }
         },
       )

@@ -1,10 +1,10 @@
 // The program itself, in front of an upstream that records: whatever bytes come, no request upstream without an allow
 // that was on record before it.
-import { closeSync, openSync, readSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createIssuer } from '../../test/support/assertions.ts'
+import { createTail } from '../../test/support/log.ts'
 import { postBytes, requestBytes, sendRaw } from '../../test/support/raw.ts'
 import { defaultAnswer, startRecorder } from '../../test/support/recorder.ts'
 import { startSidecar } from '../../test/support/sidecar.ts'
@@ -40,29 +40,16 @@ export async function http(): Promise<Target> {
       },
     },
   })
-  const file = openSync(join(spool, 'decisions.jsonl'), 'r')
+  const added = createTail(spool)
   const faults: string[] = []
   const allowed = new Map<string, number>()
-  let at = 0
-  let rest = ''
   /** Reads what the record has gained. */
   const follow = () => {
-    const chunk = Buffer.alloc(1 << 20)
-    for (
-      let size = readSync(file, chunk, 0, chunk.length, at);
-      size > 0;
-      size = readSync(file, chunk, 0, chunk.length, at)
-    ) {
-      at += size
-      rest += chunk.toString('utf8', 0, size)
-      const lines = rest.split('\n')
-      rest = lines.pop() ?? ''
-      for (const line of lines) {
-        const event = JSON.parse(line)
-        if (event.custom.event !== 'decision' || !event.result.allow) continue
-        const key = `${event.input.method} ${event.input.tool?.name ?? ''}`
-        allowed.set(key, (allowed.get(key) ?? 0) + 1)
-      }
+    for (const line of added()) {
+      const event = JSON.parse(line)
+      if (event.custom.event !== 'decision' || !event.result.allow) continue
+      const key = `${event.input.method} ${event.input.tool?.name ?? ''}`
+      allowed.set(key, (allowed.get(key) ?? 0) + 1)
     }
   }
   let seen = 0
@@ -166,7 +153,6 @@ export async function http(): Promise<Target> {
       // One that is in order, at the end: the process that took all of this still serves.
       const { answers } = await sendRaw(sidecar.port, postBytes(issuer.mint(), call('get_me')))
       const code = await sidecar.stop()
-      closeSync(file)
       await upstream.close()
       await rm(folder, { recursive: true, force: true })
       hold(answers[0]?.status === 200, 'it serves no more')

@@ -1,74 +1,46 @@
-import { open } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { SinkReader } from './reader.ts'
+
+/** Milliseconds until it is tried again to read what could not be read. */
+const AGAIN = 1_000
+const LIMITS = { lines: 10_000, bytes: 64 << 10 }
 
 /**
- * Copies what is appended to the spool to a stream, e.g. stdout. It reads the file behind the writer, so a reader that
- * is stuck delays the copy and nothing else, and one that has gone ends it.
+ * Copies the log to a stream, e.g. stdout, behind the writer: a reader that is stuck delays the copy and nothing else,
+ * and one that has gone ends it.
+ * @returns when all is copied and the log is closed, or the stream has ended
  */
-export function follow(
-  path: string,
-  from: number,
+export async function follow(
+  reader: SinkReader,
   to: Writable,
   onError: (error: Error) => void,
-): { wake: () => void; idle: () => Promise<void> } {
-  let at = from
-  let again = false
-  let over = false
-  let running: Promise<void> | undefined
-  let proceed = () => {}
-
-  const end = () => {
-    over = true
-    proceed()
-  }
+): Promise<void> {
+  const gone = new AbortController()
   // For the life of the stream: an error that nobody listens to would end the process.
   to.on('error', (error) => {
-    if (!over) onError(error)
-    end()
+    if (!gone.signal.aborted) onError(error)
+    gone.abort()
   })
-  to.on('close', end)
-
+  to.on('close', () => gone.abort())
   /** Until the stream has passed it on, not only taken it: what is left in it is lost when the process ends. */
-  const put = (bytes: Buffer) =>
+  const put = (text: string) =>
     new Promise<void>((resolve) => {
-      proceed = resolve
-      to.write(bytes, () => resolve())
-    })
-  const copy = async () => {
-    const file = await open(path, 'r')
-    try {
-      const chunk = Buffer.alloc(64 << 10)
-      while (!over) {
-        const { bytesRead } = await file.read(chunk, 0, chunk.length, at)
-        if (bytesRead > 0) {
-          at += bytesRead
-          await put(Buffer.from(chunk.subarray(0, bytesRead)))
-        } else if (again) again = false
-        else return
+      const done = () => {
+        gone.signal.removeEventListener('abort', done)
+        resolve()
       }
-    } finally {
-      await file.close()
+      gone.signal.addEventListener('abort', done)
+      to.write(text, done)
+    })
+  while (await reader.wait(undefined, gone.signal)) {
+    try {
+      const { lines, next } = await reader.read(LIMITS)
+      await put(lines.map(({ text }) => `${text}\n`).join(''))
+      if (!gone.signal.aborted) await reader.commit(next)
+    } catch (error) {
+      onError(error as Error)
+      await sleep(AGAIN, undefined, { ref: false })
     }
-  }
-  const wake = () => {
-    if (over) return
-    again = true
-    running ??= copy()
-      .catch((error) => {
-        // The next append tries again.
-        again = false
-        onError(error)
-      })
-      .finally(() => {
-        running = undefined
-        // What was appended while the file was closed.
-        if (again) wake()
-      })
-  }
-  return {
-    wake,
-    async idle() {
-      while (running) await running
-    },
   }
 }

@@ -2,139 +2,517 @@ import {
   closeSync,
   existsSync,
   fdatasync,
+  fdatasyncSync,
   fstatSync,
   ftruncateSync,
   mkdirSync,
   openSync,
-  readSync,
+  rmSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { finishLine, type OpenLine } from '../../log/event.ts'
+import { createTree, leafHash } from '../../log/merkle.ts'
+import type { JsonObject } from '../../mcp/strict-json.ts'
+import type { Keep } from '../../pep/ports.ts'
+import { syncFolder } from './files.ts'
 import { takeLock } from './lock.ts'
+import { openLog } from './open.ts'
+import { type LogView, type OpenReader, openReader, type Position, type SinkReader } from './reader.ts'
+import { createReserve } from './reserve.ts'
+import { segmentName } from './segments.ts'
 
-/** The record of truth: one file of JSON lines, written before what it records takes effect. */
+/** The record of truth: files of JSON lines, written before what they record takes effect. */
 export type Spool = {
-  path: string
-  /** true once the line is with the kernel; it is on disk within `SYNC_MS` */
-  record: (line: OpenLine) => Promise<boolean>
-  /** called after bytes were appended */
-  onAppend: (listener: () => void) => void
-  state: () => { seq: number; lost: number; error: string | undefined }
-  /** bytes of a torn last line that were cut at the start */
-  torn: number
+  /** of the log in the folder; with `seq` it names a line for good */
+  id: string
+  /**
+   * True once the line is as durable as is asked for: with the kernel (`process`), or on disk (`disk`, for what is
+   * `required`). A `required` line that is refused may be on disk all the same; nothing may be done on it.
+   */
+  record: (line: OpenLine, keep: Keep) => Promise<boolean>
+  /** @param start where one begins that was never here before */
+  reader: (name: string, start?: 'oldest' | 'newest') => SinkReader
+  /** Begins to delete what is old and passed: to be called when every reader is open. */
+  retain: () => void
+  state: () => SpoolState
   close: () => Promise<void>
 }
 
+export type SpoolState = {
+  seq: number
+  /** the last line that is on disk */
+  synced: number
+  /** lines that could not be written since the last that could */
+  lost: number
+  /** why `required` lines are refused */
+  error: string | undefined
+  bytes: number
+  maxBytes: number
+  oldest: number
+  readers: SinkReader[]
+}
+
+export type SpoolSettings = {
+  folder: string
+  durability: 'process' | 'disk'
+  maxBytes: number
+  segmentBytes: number
+  /** milliseconds after which a file is closed, and after which one that every sink has passed is deleted */
+  segmentAge: number
+  maxAge: number
+  reserveBytes: number
+  whenFull: 'refuse' | 'drop_oldest'
+}
+
+export type SpoolPorts = {
+  /** a line of the spool's own */
+  say: (event: 'gap' | 'lifecycle' | 'checkpoint', more: JsonObject) => OpenLine
+  /** milliseconds since the epoch */
+  now: () => number
+  newId: () => string
+  fdatasync?: (fd: number, done: (failure: Error | null) => void) => void
+}
+
+/** Milliseconds within which what the kernel has is on disk. */
 const SYNC_MS = 100
-const FILE = 'decisions.jsonl'
+/** Milliseconds after which a disk that does not answer is one that fails. */
+const PATIENCE = 2_000
+/** Bytes that are kept in memory until they are on disk. */
+const UNSYNCED = 32 << 20
+/** Milliseconds until it is tried again to begin a file. */
+const ROTATE_AGAIN = 5_000
 const LOCK = 'decisions.lock'
+/** Shares of `maxBytes` at which an operator is told that it fills, and that it no longer does. */
+const [HIGH, LOW] = [0.8, 0.7]
+
+type Waiting = { line: OpenLine; keep: Keep; done: (durable: boolean) => void }
+type Closed = { first: number; path: string; bytes: number; since: number }
+type Open = { first: number; path: string; fd: number; bytes: number; opened: number }
 
 /**
- * @param folder made if only itself is missing; readable by the owner only
- * @param gap the record of lines that could not be written, before the next one that can
  * @throws Error if the folder cannot be written, or another process writes it
  */
-export function openSpool(folder: string, gap: (lost: number) => OpenLine): Spool {
+export function openSpool(
+  settings: SpoolSettings,
+  { say, now, newId, fdatasync: sync = fdatasync }: SpoolPorts,
+): Spool {
+  const { folder, maxBytes, segmentBytes, reserveBytes } = settings
   // One level only: a path whose parent is missing is more often a slip, or a volume that is not mounted.
   if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 })
   // Two writers would number their lines alike and cut each other's.
   const unlock = takeLock(join(folder, LOCK))
-  const path = join(folder, FILE)
-  const fd = openSync(path, 'a+', 0o600)
-  const whole = wholeLength(fd)
-  const torn = fstatSync(fd).size - whole
-  if (torn > 0) ftruncateSync(fd, whole)
-
-  let seq = 0
-  let lost = 0
-  let error: string | undefined
-  let group: { line: OpenLine; done: (durable: boolean) => void }[] = []
-  let dirty = false
-  /** the end of the file is not the end of a line */
-  let broken = false
-  const listeners: (() => void)[] = []
-
-  /** One write for all that came in this turn. A write that fails leaves no part of a line. */
-  const flush = () => {
-    const taken = group
-    group = []
-    let next = seq
-    const lines =
-      lost > 0 ? [gap(lost), ...taken.map((entry) => entry.line)] : taken.map((entry) => entry.line)
-    const text = lines.map((line) => finishLine(line, ++next)).join('')
-    const bytes = Buffer.from(broken ? `\n${text}` : text, 'utf8')
-    let before = 0
-    let at = 0
+  const reserve = createReserve(join(folder, 'reserve'), reserveBytes)
+  const log = (() => {
     try {
-      before = fstatSync(fd).size
-      while (at < bytes.length) at += writeSync(fd, bytes, at)
-      seq = next
-      lost = 0
-      error = undefined
-      dirty = true
-      broken = false
-    } catch (failure) {
-      error = (failure as Error).message
-      lost += taken.length
-      if (at > 0 && !undo(fd, before, at)) broken = true
+      return openLog(folder, newId)
+    } catch (error) {
+      unlock()
+      throw error
     }
-    for (const entry of taken) entry.done(error === undefined)
-    if (error === undefined) for (const listener of listeners) listener()
+  })()
+  const tree = createTree(log.tree.size, log.tree.parts)
+  let seq = log.tree.size
+  /** files before the one that is written */
+  const closed: Closed[] = log.segments.slice(0, -1)
+  const last = log.segments.at(-1)
+  let current: Open = last ? reopen(last, now()) : create(folder, seq + 1, now())
+  let synced: Position = { segment: current.first, offset: current.bytes, seq }
+  const unsynced: Buffer[] = []
+  let unsyncedBytes = 0
+
+  let group: Waiting[] = []
+  let durable: { seq: number; since: number; done: (durable: boolean) => void }[] = []
+  const readers: OpenReader[] = []
+  const listeners = new Set<() => void>()
+  const notices: [event: 'gap' | 'lifecycle', more: JsonObject][] = [...log.notices]
+  let lost: { required: number; other: number; since: number; why: string } | undefined
+  let error: string | undefined
+  /** the file cannot be believed: what is not on disk of it is written to a new one before anything else */
+  let suspect = false
+  /** another process writes the file: nothing of it is ours to mend */
+  let foreign = false
+  let syncing: { since: number; done: Promise<void> } | undefined
+  /** whether the last attempt to bring lines to the disk did */
+  let believed = true
+  /** one attempt to begin a new file; lines wait for it */
+  let rotating: object | undefined
+  let rotateFrom = 0
+  let retaining = false
+  let over = false
+  let high = false
+
+  const closedBytes = () => closed.reduce((sum, { bytes }) => sum + bytes, 0)
+  const total = () => closedBytes() + current.bytes
+
+  /** Why nothing may be done on a `required` line now. */
+  const trouble = (bytes: number): string | undefined => {
+    if (foreign) return `another process writes ${current.path}`
+    if (suspect || !believed) return error ?? 'the disk failed'
+    if (!reserve.there()) return error ?? 'the disk is full'
+    if (total() + bytes > maxBytes - reserveBytes) return 'the spool is full (buffer.max_bytes)'
+    if (unsyncedBytes > UNSYNCED) return 'the disk is too slow'
+    if (syncing && now() - syncing.since > PATIENCE) return 'the disk does not answer'
+    return undefined
   }
 
-  const sync = () =>
-    new Promise<void>((resolve) => {
-      if (!dirty) return resolve()
-      dirty = false
-      fdatasync(fd, (failure) => {
-        if (failure) error = failure.message
+  /** One write; one that fails leaves no part of a line. */
+  const put = (lines: OpenLine[]): boolean => {
+    let next = seq
+    const texts = lines.map((line) => Buffer.from(finishLine(line, ++next), 'utf8'))
+    const bytes = Buffer.concat(texts)
+    let at = 0
+    try {
+      if (fstatSync(current.fd).size !== current.bytes) {
+        foreign = true
+        throw new Error(`another process writes ${current.path}`)
+      }
+      while (at < bytes.length) at += writeSync(current.fd, bytes, at, bytes.length - at, current.bytes + at)
+    } catch (failure) {
+      error = (failure as Error).message
+      if (at > 0) suspect = !cut(current)
+      return false
+    }
+    seq = next
+    current.bytes += bytes.length
+    unsynced.push(bytes)
+    unsyncedBytes += bytes.length
+    for (const text of texts) tree.append(leafHash(text.subarray(0, -1)))
+    return true
+  }
+
+  const own = (): OpenLine[] => {
+    const lines = notices.splice(0).map(([event, more]) => say(event, more))
+    if (lost && trouble(0) === undefined) {
+      const { required, other, since, why } = lost
+      lines.push(
+        say('gap', {
+          cause: {
+            code: 'records_lost',
+            lost: required + other,
+            required,
+            since: new Date(since).toISOString(),
+            until: new Date(now()).toISOString(),
+            why,
+          },
+        }),
+      )
+      lost = undefined
+    }
+    return lines
+  }
+  const lose = ({ keep }: Waiting) => {
+    lost ??= { required: 0, other: 0, since: now(), why: error ?? '' }
+    lost[keep === 'required' ? 'required' : 'other']++
+  }
+
+  /** One write for all that came in this turn. */
+  const flush = () => {
+    // They wait for the next file.
+    if (rotating) return
+    if (dueToRotate()) return void rotate()
+    const taken = group
+    group = []
+    const size = taken.reduce((sum, { line }) => sum + line.length, 0)
+    if (!reserve.there()) restore(size)
+    if (total() + size > maxBytes - reserveBytes) prune(size)
+    const why = trouble(size)
+    if (why === undefined) error = undefined
+    else if (why !== error) {
+      error = why
+      if (!suspect && !foreign) notices.push(['lifecycle', { cause: { code: 'records_refused', why } }])
+    }
+    let fits = why === undefined ? taken : taken.filter(({ keep }) => keep === 'reserve')
+    let written = write(fits)
+    if (!written && why === undefined) {
+      // The room that was set aside is for those that record what is refused from here on.
+      reserve.spend()
+      notices.push(['lifecycle', { cause: { code: 'records_refused', why: error ?? '' } }])
+      fits = taken.filter(({ keep }) => keep === 'reserve')
+      written = write(fits)
+    }
+    const there = new Set(written ? fits : [])
+    for (const entry of taken) {
+      if (!there.has(entry)) lose(entry)
+      if (there.has(entry) && entry.keep === 'required' && settings.durability === 'disk')
+        durable.push({ seq, since: now(), done: entry.done })
+      else entry.done(there.has(entry))
+    }
+    if (settings.durability === 'disk') void bringToDisk()
+  }
+  const write = (entries: Waiting[]): boolean => {
+    if (suspect || foreign) return false
+    const before = { notices: [...notices], lost }
+    const lines = [...own(), ...entries.map(({ line }) => line)]
+    if (lines.length === 0) return true
+    const bytes = lines.reduce((sum, line) => sum + line.length, 0)
+    if (total() + bytes <= maxBytes && put(lines)) return true
+    notices.splice(0, notices.length, ...before.notices)
+    lost = before.lost
+    return false
+  }
+  const restore = (more: number) => {
+    try {
+      reserve.restore(more)
+    } catch (failure) {
+      error = (failure as Error).message
+    }
+  }
+
+  const dueToRotate = () =>
+    !suspect &&
+    !foreign &&
+    current.bytes > 0 &&
+    now() >= rotateFrom &&
+    (current.bytes >= segmentBytes || now() - current.opened >= settings.segmentAge)
+
+  /** A file is whole on disk before the next is begun, so that a hole between two is never an accident. */
+  const rotate = async () => {
+    const attempt = {}
+    rotating = attempt
+    while (synced.seq < seq && !suspect) {
+      await bringToDisk()
+      if (rotating !== attempt) return
+    }
+    try {
+      if (!suspect) beginFile()
+    } catch (failure) {
+      error = (failure as Error).message
+      rotateFrom = now() + ROTATE_AGAIN
+    }
+    rotating = undefined
+    flush()
+  }
+  const beginFile = () => {
+    const next = create(folder, seq + 1, now())
+    closeSync(current.fd)
+    closed.push({ first: current.first, path: current.path, bytes: current.bytes, since: now() })
+    current = next
+    synced = { segment: next.first, offset: 0, seq }
+    const head = {
+      size: tree.size(),
+      root: tree.root().toString('base64'),
+      parts: tree.parts().map((part) => part.toString('base64')),
+    }
+    // The file can be checked without those before it, which will be deleted one day.
+    put([say('checkpoint', { tree: head })])
+  }
+
+  const bringToDisk = (): Promise<void> => {
+    if (syncing) return syncing.done
+    if (suspect) mend()
+    if (suspect) refuseWaiting()
+    if (suspect || synced.seq === seq) return Promise.resolve()
+    const target: Position = { segment: current.first, offset: current.bytes, seq }
+    const count = unsynced.length
+    const done = new Promise<void>((resolve) => {
+      sync(current.fd, (failure) => {
+        syncing = undefined
+        if (failure) {
+          // What of the file is on disk nobody knows now, and to ask again would be answered with yes.
+          error = failure.message
+          suspect = true
+          believed = false
+          refuseWaiting()
+        } else {
+          for (const bytes of unsynced.splice(0, count)) unsyncedBytes -= bytes.length
+          synced = target
+          believed = true
+          const ready = durable.filter((entry) => entry.seq <= target.seq)
+          durable = durable.filter((entry) => entry.seq > target.seq)
+          for (const entry of ready) entry.done(true)
+          for (const listener of listeners) listener()
+        }
         resolve()
+        if (!suspect && settings.durability === 'disk' && durable.length > 0) void bringToDisk()
       })
     })
-  const timer = setInterval(() => void sync(), SYNC_MS)
-  timer.unref()
-
-  return {
-    path,
-    torn,
-    record: (line) =>
-      new Promise((done) => {
-        if (group.push({ line, done }) === 1) queueMicrotask(flush)
-      }),
-    onAppend: (listener) => void listeners.push(listener),
-    state: () => ({ seq, lost, error }),
-    async close() {
-      clearInterval(timer)
-      await new Promise<void>((resolve) => setImmediate(resolve))
-      await sync()
+    syncing = { since: now(), done }
+    return done
+  }
+  /** Refuses those that wait for a disk that fails. */
+  const refuseWaiting = () => {
+    for (const entry of durable.splice(0)) entry.done(false)
+  }
+  /** What is not on disk, written once more to a new file. */
+  const mend = () => {
+    if (foreign) return
+    try {
+      ftruncateSync(current.fd, synced.offset)
+      const { path, first, fd } = current
+      const empty = synced.offset === 0
+      if (empty) rmSync(path)
+      const next = create(folder, synced.seq + 1, now())
       closeSync(fd)
+      if (!empty) closed.push({ path, first, bytes: synced.offset, since: now() })
+      current = next
+      synced = { segment: next.first, offset: 0, seq: synced.seq }
+      const all = Buffer.concat(unsynced)
+      for (let at = 0; at < all.length; ) at += writeSync(next.fd, all, at, all.length - at, at)
+      next.bytes = all.length
+      suspect = false
+      notices.push(['lifecycle', { cause: { code: 'segment_replaced', why: error ?? '' } }])
+    } catch (failure) {
+      error = (failure as Error).message
+    }
+  }
+
+  /** Deletes files that every sink has passed and that are too old, or too many; others only if that is what is wanted. */
+  const prune = (more = 0) => {
+    if (!retaining) return
+    const limit = maxBytes - reserveBytes
+    const passed = Math.min(...readers.map(({ reader }) => reader.position().seq), synced.seq)
+    for (let oldest = closed[0]; oldest; oldest = closed[0]) {
+      const end = (closed[1]?.first ?? current.first) - 1
+      const old = now() - oldest.since >= settings.maxAge
+      const full = total() + more > limit
+      const force = full && settings.whenFull === 'drop_oldest'
+      if (!(passed >= end ? old || full : force)) return
+      try {
+        rmSync(oldest.path, { force: true })
+      } catch (failure) {
+        error = (failure as Error).message
+        return
+      }
+      closed.shift()
+      notices.push([
+        'lifecycle',
+        {
+          cause: {
+            code: 'segment_deleted',
+            from: oldest.first,
+            to: end,
+            why: full ? 'max_bytes' : 'max_age',
+          },
+        },
+      ])
+      for (const { reader, skip } of readers) {
+        const gone = skip(end)
+        if (gone)
+          notices.push(['gap', { cause: { code: 'records_not_delivered', sink: reader.name, ...gone } }])
+      }
+    }
+  }
+  const watch = () => {
+    const share = total() / maxBytes
+    if (high ? share < LOW : share >= HIGH) {
+      high = !high
+      notices.push([
+        'lifecycle',
+        { cause: { code: high ? 'spool_filling' : 'spool_draining', percent: Math.round(share * 100) } },
+      ])
+    }
+  }
+
+  const tick = () => {
+    if (over) return
+    const overdue = durable.filter(({ since }) => now() - since > PATIENCE)
+    if (overdue.length > 0) {
+      durable = durable.filter((entry) => !overdue.includes(entry))
+      error = 'the disk does not answer'
+      for (const entry of overdue) entry.done(false)
+    }
+    if (rotating && syncing && now() - syncing.since > PATIENCE) {
+      rotating = undefined
+      rotateFrom = now() + ROTATE_AGAIN
+    }
+    prune()
+    watch()
+    // A word of the spool's own, an answer to a disk that has room again, or a file that is old.
+    if (notices.length > 0 || lost || error !== undefined || dueToRotate()) flush()
+    void bringToDisk()
+  }
+  const timer = setInterval(tick, SYNC_MS)
+  timer.unref()
+  restore(0)
+
+  const view: LogView = {
+    folder,
+    segments: () => [
+      ...closed,
+      {
+        first: current.first,
+        path: current.path,
+        bytes: synced.segment === current.first ? synced.offset : 0,
+      },
+    ],
+    synced: () => synced,
+    closed: () => over,
+    listen(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+  return {
+    id: log.id,
+    record: (line, keep) =>
+      new Promise((done) => {
+        if (over) done(false)
+        else if (group.push({ line, keep, done }) === 1) queueMicrotask(flush)
+      }),
+    reader(name, start = 'oldest') {
+      const opened = openReader(view, name, start, now)
+      readers.push(opened)
+      if (opened.lost)
+        notices.push(['gap', { cause: { code: 'records_not_delivered', sink: name, ...opened.lost } }])
+      return opened.reader
+    },
+    state: () => ({
+      seq,
+      synced: synced.seq,
+      lost: lost ? lost.required + lost.other : 0,
+      error,
+      bytes: total(),
+      maxBytes,
+      oldest: closed[0]?.first ?? current.first,
+      readers: readers.map(({ reader }) => reader),
+    }),
+    retain() {
+      retaining = true
+    },
+    async close() {
+      if (over) return
+      await new Promise<void>((resolve) => setImmediate(resolve))
+      flush()
+      while (rotating) await new Promise<void>((resolve) => setTimeout(resolve, 1))
+      const until = now() + PATIENCE
+      while (synced.seq < seq && !suspect && now() < until)
+        await Promise.race([bringToDisk(), new Promise((resolve) => setTimeout(resolve, PATIENCE).unref())])
+      clearInterval(timer)
+      over = true
+      for (const listener of [...listeners]) listener()
+      closeSync(current.fd)
+      reserve.remove()
       unlock()
     },
   }
 }
 
-/** Cuts what a failed write left; not if the file has grown or shrunk otherwise, as that is not ours to cut. */
-function undo(fd: number, before: number, written: number): boolean {
+function reopen(
+  { first, path, bytes }: { first: number; path: string; bytes: number },
+  opened: number,
+): Open {
+  const fd = openSync(path, 'r+')
+  // Of a write that was broken off.
+  if (fstatSync(fd).size > bytes) ftruncateSync(fd, bytes)
+  // A process that was killed left its last lines with the kernel.
+  fdatasyncSync(fd)
+  return { first, path, fd, bytes, opened }
+}
+
+function create(folder: string, first: number, opened: number): Open {
+  const path = join(folder, segmentName(first))
+  const fd = openSync(path, 'wx+', 0o600)
+  syncFolder(folder)
+  return { first, path, fd, bytes: 0, opened }
+}
+
+/** Cuts what a failed write left. */
+function cut({ fd, bytes }: Open): boolean {
   try {
-    if (fstatSync(fd).size !== before + written) return false
-    ftruncateSync(fd, before)
+    ftruncateSync(fd, bytes)
     return true
   } catch {
     return false
   }
-}
-
-/** Bytes up to and with the last line end. */
-function wholeLength(fd: number): number {
-  const { size } = fstatSync(fd)
-  const chunk = Buffer.alloc(64 << 10)
-  for (let end = size; end > 0; ) {
-    const start = Math.max(0, end - chunk.length)
-    const read = readSync(fd, chunk, 0, end - start, start)
-    const newline = chunk.subarray(0, read).lastIndexOf(0x0a)
-    if (newline >= 0) return start + newline + 1
-    end = start
-  }
-  return 0
 }

@@ -4,13 +4,12 @@ import {
   appendFileSync,
   existsSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,59 +17,235 @@ import { Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, expect, test } from 'vitest'
 import { follow } from '../../../src/edge/audit/follow.ts'
-import { openSpool } from '../../../src/edge/audit/spool.ts'
-import { lifecycleEvent, type OpenLine } from '../../../src/log/event.ts'
+import { listSegments } from '../../../src/edge/audit/segments.ts'
+import { openSpool, type Spool, type SpoolPorts, type SpoolSettings } from '../../../src/edge/audit/spool.ts'
+import { newId } from '../../../src/edge/id.ts'
+import { lifecycleEvent, type OpenLine, ownEvent } from '../../../src/log/event.ts'
+import { logText } from '../../support/log.ts'
+import type { Parsed } from '../../support/raw.ts'
 
 const folders: string[] = []
+const spools: Spool[] = []
 const fresh = () => {
   const folder = mkdtempSync(join(tmpdir(), 'mcp-spool-'))
   folders.push(folder)
   return folder
 }
-afterEach(() => {
+afterEach(async () => {
+  for (const spool of spools.splice(0)) await spool.close()
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
 })
-const line = (code: string): OpenLine =>
-  lifecycleEvent({ labels: {}, bundles: {} }, { decision_id: 'd', event_id: 'e', time_ms: 0 }, { code })
-const gap = (lost: number) => line(`gap ${lost}`)
-const read = (path: string) =>
-  readFileSync(path, 'utf8')
+const origin = { labels: {}, bundles: {} }
+const facts = { decision_id: 'd', event_id: 'e', time_ms: 0 }
+const line = (code: string): OpenLine => lifecycleEvent(origin, facts, { code })
+const BASE: Omit<SpoolSettings, 'folder'> = {
+  durability: 'process',
+  maxBytes: 1 << 30,
+  segmentBytes: 1 << 26,
+  segmentAge: 3_600_000,
+  maxAge: 3_600_000,
+  reserveBytes: 4096,
+  whenFull: 'refuse',
+}
+const open = (folder: string, settings: Partial<SpoolSettings> = {}, ports: Partial<SpoolPorts> = {}) => {
+  const spool = openSpool(
+    { ...BASE, folder, ...settings },
+    { say: (event, more) => ownEvent(origin, facts, event, more), now: Date.now, newId, ...ports },
+  )
+  spools.push(spool)
+  return spool
+}
+const customs = (folder: string): Parsed[] =>
+  logText(folder)
     .trimEnd()
     .split('\n')
     .map((text) => JSON.parse(text).custom)
+/** What the lines say, without those that the spool writes on its own account. */
+const codes = (folder: string): string[] =>
+  customs(folder).map(({ event, cause }) => (event === 'checkpoint' ? 'checkpoint' : cause.code))
+const dense = (folder: string) =>
+  expect(customs(folder).map(({ seq }) => seq)).toEqual(customs(folder).map((_custom, i) => i + 1))
+const firstFile = (folder: string) => listSegments(folder)[0]?.path as string
 
 test('lines are there when record says so, in order, numbered densely', async () => {
-  const spool = openSpool(fresh(), gap)
-  const results = await Promise.all(Array.from({ length: 100 }, (_, i) => spool.record(line(String(i)))))
+  const folder = fresh()
+  const spool = open(folder)
+  const results = await Promise.all(
+    Array.from({ length: 100 }, (_, i) => spool.record(line(String(i)), 'required')),
+  )
   expect(results).toEqual(results.map(() => true))
-  const lines = read(spool.path)
-  expect(lines.map((custom) => custom.seq)).toEqual(lines.map((_custom, i) => i + 1))
-  expect(lines.map((custom) => custom.cause.code)).toEqual(lines.map((_custom, i) => String(i)))
-  expect(statSync(spool.path).mode & 0o077).toBe(0)
-  await spool.close()
+  dense(folder)
+  expect(codes(folder)).toEqual(results.map((_, i) => String(i)))
+  expect(statSync(firstFile(folder)).mode & 0o077).toBe(0)
+})
+
+test('numbers and the id of the log go on across restarts', async () => {
+  const folder = fresh()
+  const first = open(folder)
+  await first.record(line('a'), 'required')
+  await first.close()
+  const second = open(folder)
+  await second.record(line('b'), 'required')
+  expect(second.id).toBe(first.id)
+  expect(second.state()).toMatchObject({ seq: 2, oldest: 1 })
+  dense(folder)
 })
 
 test('a torn last line is cut at the next start, and said', async () => {
   const folder = fresh()
-  const first = openSpool(folder, gap)
-  await first.record(line('whole'))
+  const first = open(folder)
+  await first.record(line('whole'), 'required')
   await first.close()
-  appendFileSync(first.path, '{"labels":{"torn')
-  const second = openSpool(folder, gap)
-  expect(second.torn).toBe(16)
-  await second.record(line('next'))
-  expect(read(second.path).map((custom) => custom.cause.code)).toEqual(['whole', 'next'])
-  await second.close()
+  appendFileSync(firstFile(folder), '{"labels":{"torn')
+  const second = open(folder)
+  await second.record(line('next'), 'required')
+  expect(codes(folder)).toEqual(['whole', 'torn_tail_cut', 'next'])
+  expect(customs(folder)[1].cause.bytes).toBe(16)
+  dense(folder)
+})
+
+test('zeros that a power cut left in place of the last lines are cut', async () => {
+  const folder = fresh()
+  const first = open(folder)
+  await first.record(line('whole'), 'required')
+  await first.close()
+  const size = statSync(firstFile(folder)).size
+  truncateSync(firstFile(folder), size + 5000)
+  const second = open(folder)
+  await second.record(line('next'), 'required')
+  expect(codes(folder)).toEqual(['whole', 'torn_tail_cut', 'next'])
+})
+
+test.each([
+  ['a line taken out', (text: string) => text.replace(/.*"code":"2".*\n/, '')],
+  ['a line twice', (text: string) => text.replace(/(.*"code":"2".*\n)/, '$1$1')],
+  ['a line of something else', (text: string) => text.replace(/(.*"code":"2".*\n)/, 'hello\n$1')],
+])('a log that is damaged is kept whole and not gone on with: %s', async (_name, damage) => {
+  const folder = fresh()
+  const first = open(folder)
+  for (let i = 0; i < 5; i++) await first.record(line(String(i)), 'required')
+  await first.close()
+  const damaged = damage(readFileSync(firstFile(folder), 'utf8'))
+  writeFileSync(firstFile(folder), damaged)
+  const second = open(folder)
+  expect(second.id).not.toBe(first.id)
+  await second.record(line('next'), 'required')
+  expect(codes(folder)).toEqual(['previous_log_damaged', 'next'])
+  const { kept, log } = customs(folder)[0].cause
+  expect(log).toBe(first.id)
+  expect(logText(join(folder, kept))).toBe(damaged)
+  dense(folder)
 })
 
 test('a folder that cannot be written is an error at once', () => {
-  expect(() => openSpool(join(fresh(), 'missing', 'spool'), gap)).toThrow()
+  expect(() => open(join(fresh(), 'missing', 'spool'))).toThrow()
 })
 
-/** A filesystem of one page more than nothing, where this machine lets us mount one. */
+test('files are closed at their size, begin with the tree before them, and lose no line', async () => {
+  const folder = fresh()
+  const spool = open(folder, { segmentBytes: 20_000 })
+  for (let i = 0; i < 300; i += 10)
+    await Promise.all(
+      Array.from({ length: 10 }, (_, k) => spool.record(line(`${i + k} ${'x'.repeat(200)}`), 'required')),
+    )
+  await spool.close()
+  const segments = listSegments(folder)
+  expect(segments.length).toBeGreaterThan(3)
+  dense(folder)
+  const said = codes(folder)
+  expect(said.filter((code) => code !== 'checkpoint')).toHaveLength(300)
+  for (const { first, path } of segments.slice(1)) {
+    expect(JSON.parse(readFileSync(path, 'utf8').split('\n')[0] as string).custom).toMatchObject({
+      event: 'checkpoint',
+      seq: first,
+      tree: { size: first - 1 },
+    })
+  }
+  const again = open(folder, { segmentBytes: 20_000 })
+  expect(again.state().seq).toBe(said.length)
+})
+
+test('with disk a required line is answered once it is on disk; others do not wait', async () => {
+  const held: (() => void)[] = []
+  const sync = (_fd: number, done: (error: null) => void) => void held.push(() => done(null))
+  const spool = open(fresh(), { durability: 'disk' }, { fdatasync: sync })
+  let answered = 0
+  const asked = Promise.all(
+    [1, 2].map((n) => spool.record(line(String(n)), 'required').then((kept) => (answered += Number(kept)))),
+  )
+  expect(await spool.record(line('denied'), 'reserve')).toBe(true)
+  expect(answered).toBe(0)
+  const later = spool.record(line('later'), 'required')
+  await expect.poll(() => held.length).toBe(1)
+  held.shift()?.()
+  await asked
+  expect(answered).toBe(2)
+  await expect.poll(() => held.length).toBe(1)
+  held.shift()?.()
+  expect(await later).toBe(true)
+  const end = setInterval(() => held.shift()?.(), 1)
+  await spool.close()
+  clearInterval(end)
+})
+
+test('a disk that does not answer refuses what is required, answers denials, and recovers', async () => {
+  let hangs = true
+  const held: (() => void)[] = []
+  const sync = (_fd: number, done: (error: null) => void) => {
+    if (hangs) held.push(() => done(null))
+    else setImmediate(() => done(null))
+  }
+  const folder = fresh()
+  let time = 0
+  const spool = open(folder, { durability: 'disk' }, { fdatasync: sync, now: () => time })
+  const waiting = spool.record(line('waits'), 'required')
+  await expect.poll(() => held.length).toBe(1)
+  time = 3_000
+  expect(await waiting).toBe(false)
+  expect(await spool.record(line('refused'), 'required')).toBe(false)
+  expect(await spool.record(line('denied'), 'reserve')).toBe(true)
+  expect(spool.state().error).toBe('the disk does not answer')
+  hangs = false
+  for (const go of held.splice(0)) go()
+  await expect.poll(() => spool.record(line('after'), 'required')).toBe(true)
+  expect(spool.state().error).toBe(undefined)
+  const gap = customs(folder).find(({ event }) => event === 'gap')
+  expect(gap.cause).toMatchObject({ code: 'records_lost', why: 'the disk does not answer' })
+  dense(folder)
+})
+
+test('a disk that fails to keep a file gets it anew in another, and nothing is acknowledged before', async () => {
+  let fails = 3
+  const sync = (_fd: number, done: (error: Error | null) => void) =>
+    setImmediate(() => done(fails-- > 0 ? new Error('EIO: i/o error, fdatasync') : null))
+  const folder = fresh()
+  const spool = open(folder, { durability: 'disk' }, { fdatasync: sync })
+  expect(await spool.record(line('first'), 'required')).toBe(false)
+  expect(spool.state().error).toContain('EIO')
+  expect(await spool.record(line('second'), 'required')).toBe(false)
+  await expect.poll(() => spool.record(line('third'), 'required'), { timeout: 5_000 }).toBe(true)
+  expect(codes(folder)).toEqual(expect.arrayContaining(['first', 'segment_replaced', 'third']))
+  dense(folder)
+  await spool.close()
+  const again = open(folder)
+  expect(again.state().seq).toBe(customs(folder).length)
+})
+
+test('a process that writes our file from elsewhere is noticed: nothing passes on it any more', async () => {
+  const folder = fresh()
+  const spool = open(folder)
+  await spool.record(line('ours'), 'required')
+  appendFileSync(firstFile(folder), '{"custom":{"cause":{"code":"of another"},"seq":2}}\n')
+  expect(await spool.record(line('next'), 'required')).toBe(false)
+  expect(await spool.record(line('denied'), 'reserve')).toBe(false)
+  expect(spool.state().error).toContain('another process writes')
+  expect(logText(folder)).toMatch(/of another.*\n$/)
+})
+
+/** A filesystem of few pages, where this machine lets us mount one. */
 const mount = promisify(execFile)
 const small = mkdtempSync(join(tmpdir(), 'mcp-small-'))
-const noMount = await mount('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', small]).then(
+const noMount = await mount('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', small]).then(
   () => undefined,
   (error: Error) => {
     console.warn(
@@ -85,45 +260,166 @@ afterAll(async () => {
   rmSync(small, { recursive: true })
 })
 test.skipIf(noMount)(
-  'a full disk refuses records whole, and recovers by itself with a gap record',
+  'a full disk refuses what is required, records denials in the reserve, and recovers by itself with a gap record',
   async () => {
-    const spool = openSpool(small, gap)
+    const spool = open(small, { reserveBytes: 32_768 })
     const text = line('x'.repeat(3000))
     let kept = 0
-    while (await spool.record(text)) if (++kept > 100) throw new Error('the disk does not fill')
+    while (await spool.record(text, 'required')) if (++kept > 100) throw new Error('the disk does not fill')
     expect(spool.state()).toMatchObject({ lost: 1, error: expect.stringContaining('ENOSPC') })
-    expect(await spool.record(text)).toBe(false)
-    expect(read(spool.path)).toHaveLength(kept)
-    await mount('mount', ['-o', 'remount,size=256k', small])
-    expect(await spool.record(line('after'))).toBe(true)
-    const codes = read(spool.path).map((custom) => custom.cause.code)
-    expect(codes.slice(-2)).toEqual(['gap 2', 'after'])
-    const seqs = read(spool.path).map((custom) => custom.seq)
-    expect(seqs).toEqual(seqs.map((_seq, i) => i + 1))
+    expect(await spool.record(text, 'required')).toBe(false)
+    expect(await spool.record(line('best effort'), 'best_effort')).toBe(false)
+    for (let i = 0; i < 5; i++)
+      expect(await spool.record(line(`denied ${'x'.repeat(1000)}`), 'reserve')).toBe(true)
+    let more = 0
+    while (await spool.record(text, 'reserve')) if (++more > 100) throw new Error('the reserve has no end')
+    expect(codes(small).filter((code) => code.startsWith('denied'))).toHaveLength(5)
+    expect(logText(small)).toMatch(/\}\n$/)
+    await mount('mount', ['-o', 'remount,size=512k', small])
+    expect(await spool.record(line('after'), 'required')).toBe(true)
+    const said = customs(small)
+    const gap = said.findLast(({ event }) => event === 'gap')
+    expect(gap.cause).toMatchObject({
+      code: 'records_lost',
+      lost: 4,
+      required: 2,
+      why: expect.stringContaining('ENOSPC'),
+    })
+    expect(said.map(({ cause }) => cause.code)).toContain('records_refused')
+    dense(small)
     await spool.close()
   },
 )
 
-test.skipIf(noMount)('a write that fails cuts what it left, and nothing that another wrote', async () => {
+const fill = async (spool: Spool, lines: number) => {
+  const answers: boolean[] = []
+  for (let i = 0; i < lines; i++)
+    answers.push(await spool.record(line(`${i} ${'x'.repeat(900)}`), 'required'))
+  return answers
+}
+const full = { maxBytes: 200_000, segmentBytes: 20_000, reserveBytes: 20_000 }
+
+test('what a sink has not passed is not deleted: at the limit what is required is refused, denials are not', async () => {
   const folder = fresh()
-  await mount('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder])
-  try {
-    const spool = openSpool(folder, gap)
-    appendFileSync(spool.path, '{"custom":{"cause":{"code":"of another"}}}\n')
-    for (let kept = 0; await spool.record(line('x'.repeat(3000))); kept++)
-      if (kept > 100) throw new Error('the disk does not fill')
-    const codes = read(spool.path).map((custom) => custom.cause.code.slice(0, 10))
-    expect(codes[0]).toBe('of another')
-    expect(new Set(codes.slice(1))).toEqual(new Set(['xxxxxxxxxx']))
-    expect(readFileSync(spool.path, 'utf8')).toMatch(/\}\n$/)
-    await spool.close()
-  } finally {
-    await mount('umount', ['-l', folder])
+  const spool = open(folder, full)
+  const sink = spool.reader('slow')
+  spool.retain()
+  const answers = await fill(spool, 250)
+  expect(answers.at(-1)).toBe(false)
+  expect(await spool.record(line('denied'), 'reserve')).toBe(true)
+  expect(spool.state()).toMatchObject({ oldest: 1, error: 'the spool is full (buffer.max_bytes)' })
+  dense(folder)
+  // The sink comes back: it gets every line in order, and there is room again.
+  const seen: number[] = []
+  while (await sink.wait(undefined, AbortSignal.timeout(300))) {
+    const { lines, next } = await sink.read({ lines: 50, bytes: 30_000 })
+    seen.push(...lines.map(({ seq }) => seq))
+    await sink.commit(next)
+    await spool.record(line('more'), 'required')
+    if (seen.length > 1000) throw new Error('it has no end')
+    if (seen.includes(200)) break
   }
+  expect(seen).toEqual(seen.map((_, i) => i + 1))
+  expect(await spool.record(line('room'), 'required')).toBe(true)
+  expect(spool.state().oldest).toBeGreaterThan(1)
+  expect(spool.state().bytes).toBeLessThan(full.maxBytes)
+  expect(codes(folder)).toEqual(expect.arrayContaining(['segment_deleted', 'records_lost', 'spool_filling']))
 })
 
-test('a follower copies what is appended, and a stuck reader delays nothing but itself', async () => {
-  const spool = openSpool(fresh(), gap)
+test('with drop_oldest the oldest go, and a gap record says which of which sink', async () => {
+  const folder = fresh()
+  const spool = open(folder, { ...full, whenFull: 'drop_oldest' })
+  const sink = spool.reader('slow')
+  spool.retain()
+  expect(new Set(await fill(spool, 400))).toEqual(new Set([true]))
+  await expect.poll(() => codes(folder).includes('records_not_delivered')).toBe(true)
+  const gaps = customs(folder).filter(({ cause }) => cause?.code === 'records_not_delivered')
+  expect(gaps[0].cause).toMatchObject({ sink: 'slow', to: expect.any(Number) })
+  const { lines } = await sink.read({ lines: 1, bytes: 1 })
+  expect(lines[0]?.seq).toBe(spool.state().oldest)
+  expect(sink.position().seq).toBe(spool.state().oldest - 1)
+})
+
+test('nothing is deleted before the sinks are there', async () => {
+  const spool = open(fresh(), full)
+  await fill(spool, 250)
+  expect(spool.state().oldest).toBe(1)
+  const sink = spool.reader('late')
+  expect((await sink.read({ lines: 1, bytes: 1 })).lines[0]?.seq).toBe(1)
+})
+
+test('files that every sink has passed go when they are old', async () => {
+  let time = Date.now()
+  const folder = fresh()
+  const spool = open(folder, { segmentBytes: 20_000, maxAge: 10_000 }, { now: () => time })
+  spool.retain()
+  await fill(spool, 60)
+  expect(spool.state().oldest).toBe(1)
+  time += 60_000
+  await expect.poll(() => spool.state().oldest).toBeGreaterThan(1)
+  await spool.close()
+  const again = open(folder)
+  expect(await again.record(line('next'), 'required')).toBe(true)
+})
+
+test('a reader goes on where it has committed, also after a restart, and never sees what is not on disk', async () => {
+  const folder = fresh()
+  let spool = open(folder, { segmentBytes: 20_000 })
+  let sink = spool.reader('siem')
+  await fill(spool, 100)
+  const seen: number[] = []
+  const take = async (lines: number) => {
+    await sink.wait()
+    const batch = await sink.read({ lines, bytes: 1 << 20 })
+    expect(batch.lines.every(({ seq, text }) => JSON.parse(text).custom.seq === seq)).toBe(true)
+    seen.push(...batch.lines.map(({ seq }) => seq))
+    return batch
+  }
+  await sink.commit((await take(7)).next)
+  const ahead = await take(10)
+  const further = await sink.read({ lines: 10, bytes: 1 << 20 }, ahead.next)
+  expect(further.lines[0]?.seq).toBe(18)
+  await spool.close()
+  seen.splice(7)
+  spool = open(folder, { segmentBytes: 20_000 })
+  sink = spool.reader('siem')
+  expect(sink.lag()).toMatchObject({ lines: spool.state().seq - 7, since: expect.any(Number) })
+  while (sink.position().seq < spool.state().seq) await sink.commit((await take(9)).next)
+  expect(seen).toEqual(seen.map((_, i) => i + 1))
+  expect(sink.lag()).toEqual({ lines: 0, bytes: 0, since: undefined })
+  let woken = false
+  const waiting = sink.wait().then((found) => {
+    woken = true
+    return found
+  })
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(woken).toBe(false)
+  await spool.record(line('more'), 'required')
+  expect(await waiting).toBe(true)
+  await take(1)
+  const last = sink.wait({ ...sink.position(), seq: spool.state().seq })
+  await spool.close()
+  expect(await last).toBe(false)
+})
+
+test('a line that is longer than a batch may be comes alone', async () => {
+  const spool = open(fresh())
+  const sink = spool.reader('siem')
+  await spool.record(line('x'.repeat(300_000)), 'required')
+  await spool.record(line('short'), 'required')
+  await expect.poll(() => spool.state().synced).toBe(2)
+  const { lines, next } = await sink.read({ lines: 10, bytes: 1000 })
+  expect(lines.map(({ text }) => text.length > 300_000)).toEqual([true])
+  expect((await sink.read({ lines: 10, bytes: 1000 }, next)).lines).toHaveLength(1)
+})
+
+test('a name that could leave the folder is no sink’s', () => {
+  expect(() => open(fresh()).reader('../x')).toThrow('a sink’s name'.replace('’', "'"))
+})
+
+test('a copy has what was appended, and a stuck reader delays nothing but itself', async () => {
+  const folder = fresh()
+  const spool = open(folder)
   let release = () => {}
   const held = new Promise<void>((resolve) => {
     release = resolve
@@ -136,69 +432,36 @@ test('a follower copies what is appended, and a stuck reader delays nothing but 
       void held.then(() => done())
     },
   })
-  const copy = follow(spool.path, 0, to, (error) => {
+  const copy = follow(spool.reader('stdout'), to, (error) => {
     throw error
   })
-  spool.onAppend(copy.wake)
-  for (let i = 0; i < 2000; i++) expect(await spool.record(line(`stuck ${i}`))).toBe(true)
+  for (let i = 0; i < 2000; i++) expect(await spool.record(line(`stuck ${i}`), 'required')).toBe(true)
   release()
-  await expect.poll(() => Buffer.concat(parts).toString('utf8')).toBe(readFileSync(spool.path, 'utf8'))
-  await copy.idle()
   await spool.close()
+  await copy
+  expect(Buffer.concat(parts).toString('utf8')).toBe(logText(folder))
 })
 
-test('a follower has copied everything when it is idle, also what came while it finished', async () => {
-  const path = join(fresh(), 'appended')
-  writeFileSync(path, '')
-  const fd = openSync(path, 'a')
-  let copied = 0
-  const to = new Writable({
-    write(chunk, _encoding, done) {
-      copied += chunk.length
-      done()
-    },
-  })
-  const copy = follow(path, 0, to, (error) => {
-    throw error
-  })
-  let appended = 0
-  const append = () => {
-    appended += writeSync(fd, 'x\n')
-    copy.wake()
-  }
-  for (let round = 0; round < 1500; round++) {
-    append()
-    while (copied < appended) await new Promise((resolve) => setImmediate(resolve))
-    for (let turns = round % 15; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve))
-    append()
-    await copy.idle()
-    expect(copied).toBe(appended)
-  }
-})
-
-test.each(['error', 'close'])('a sink that ends with %s while it is full ends the copy', async (how) => {
-  const path = join(fresh(), 'appended')
-  writeFileSync(path, 'x\n'.repeat(100_000))
+test.each(['error', 'close'])('a stream that ends with %s while it is full ends the copy', async (how) => {
+  const spool = open(fresh())
+  for (let i = 0; i < 50; i++) await spool.record(line('x'.repeat(10_000)), 'required')
   const to = new Writable({ highWaterMark: 1, write() {} })
   const errors: string[] = []
-  const copy = follow(path, 0, to, (error) => void errors.push(error.message))
-  copy.wake()
+  const copy = follow(spool.reader('stdout'), to, (error) => void errors.push(error.message))
   await expect.poll(() => to.writableLength).toBeGreaterThan(0)
   to.destroy(how === 'error' ? new Error('EPIPE') : undefined)
-  await copy.idle()
-  copy.wake()
-  await copy.idle()
+  await copy
   expect(errors).toEqual(how === 'error' ? ['EPIPE'] : [])
 })
 
 test('a second writer of a folder is refused, with the process that holds it', async () => {
   const folder = fresh()
-  const first = openSpool(folder, gap)
-  expect(() => openSpool(folder, gap)).toThrow(new RegExp(`written by process ${process.pid}\\b`))
+  const first = open(folder)
+  expect(() => open(folder)).toThrow(new RegExp(`written by process ${process.pid}\\b`))
   await first.close()
-  const next = openSpool(folder, gap)
+  const next = open(folder)
   await next.close()
-  expect(readdirSync(folder)).toEqual(['decisions.jsonl'])
+  expect(readdirSync(folder).sort()).toEqual(['decisions-0000000000000001.jsonl', 'log.json'])
 })
 
 test('a writer in another process is refused while it lives, and its lock is taken over when it was killed', async () => {
@@ -206,18 +469,18 @@ test('a writer in another process is refused while it lives, and its lock is tak
   const source = new URL('../../../src/edge/audit/spool.ts', import.meta.url).href
   const code = `
     const { openSpool } = await import(${JSON.stringify(source)})
-    openSpool(${JSON.stringify(folder)}, () => '')
+    openSpool(${JSON.stringify({ ...BASE, folder })}, { say: () => '', now: Date.now, newId: () => 'id' })
     console.log('open')
     setInterval(() => {}, 1000)`
   const other = spawn(process.execPath, ['--input-type=module', '-e', code], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   await once(other.stdout, 'data')
-  expect(() => openSpool(folder, gap)).toThrow(new RegExp(`written by process ${other.pid}\\b`))
+  expect(() => open(folder)).toThrow(new RegExp(`written by process ${other.pid}\\b`))
   other.kill('SIGKILL')
   await once(other, 'exit')
-  const spool = openSpool(folder, gap)
-  expect(await spool.record(line('after'))).toBe(true)
+  const spool = open(folder)
+  expect(await spool.record(line('after'), 'required')).toBe(true)
   await spool.close()
 })
 
@@ -228,7 +491,7 @@ test.each([
 ])('a lock of %s is stale', async (_name, text) => {
   const folder = fresh()
   writeFileSync(join(folder, 'decisions.lock'), text)
-  const spool = openSpool(folder, gap)
+  const spool = open(folder)
   await spool.close()
   expect(existsSync(join(folder, 'decisions.lock'))).toBe(false)
 })

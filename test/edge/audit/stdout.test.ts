@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, expect, test } from 'vitest'
 import { createIssuer } from '../../support/assertions.ts'
+import { logText } from '../../support/log.ts'
 import { sidecarConfig } from '../../support/sidecar.ts'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
@@ -52,7 +53,7 @@ const start = async () => {
     logs,
     url: `http://${addr}${endpoint}`,
     admin: `http://${admin}`,
-    spool: () => readFileSync(join(folder, 'spool/decisions.jsonl'), 'utf8'),
+    spool: () => logText(join(folder, 'spool')),
   }
 }
 /** A message that is refused, and so leaves a record. */
