@@ -7,6 +7,7 @@ import { isObject, type JsonObject } from './strict-json.ts'
 export type Era = 'legacy' | 'modern'
 
 export const LEGACY_VERSIONS = ['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25']
+export const LATEST_LEGACY = '2025-11-25'
 export const MODERN_VERSIONS = ['2026-07-28']
 /** What a missing header means (2025-11-25, Streamable HTTP "Protocol Version Header"). */
 const ASSUMED_VERSION = '2025-03-26'

@@ -41,8 +41,17 @@ const PARAMS = [
   'level',
   'requestId',
   'taskId',
+  'notifications',
+  'mode',
+  'url',
 ]
 const FOLDED_PARAMS = new Map(PARAMS.map((name) => [foldKey(name), name]))
+
+/** Whether a key is one of `names` in another spelling, which some readers would take for it. */
+export function respells(value: JsonObject, names: readonly string[]): boolean {
+  const folded = new Map(names.map((name) => [foldKey(name), name]))
+  return Object.keys(value).some((key) => (folded.get(foldKey(key)) ?? key) !== key)
+}
 
 /**
  * Exactly one JSON-RPC message, or why not. Refused whole: batches (a stated limit in every revision), members that
@@ -87,11 +96,16 @@ const PROTOCOL_META = /^(?:io\.modelcontextprotocol\/|(?:progressToken|tracepare
  * The message without what others put into `_meta`: no policy sees it there, so a server must not, either. It could
  * be a switch of that server.
  */
-export function withProtocolMeta<M extends Request | Notification>(message: M): M {
-  const { _meta } = message.params
-  if (!isObject(_meta) || Object.keys(_meta).every((key) => PROTOCOL_META.test(key))) return message
-  const kept = Object.fromEntries(Object.entries(_meta).filter(([key]) => PROTOCOL_META.test(key)))
-  return { ...message, params: { ...message.params, _meta: kept } }
+export function withProtocolMeta<M extends Message>(message: M): M {
+  if (message.kind !== 'response') return { ...message, params: keepProtocolMeta(message.params) }
+  return message.result ? { ...message, result: keepProtocolMeta(message.result) } : message
+}
+
+function keepProtocolMeta(object: JsonObject): JsonObject {
+  const { _meta } = object
+  if (_meta === undefined) return object
+  const entries = isObject(_meta) ? Object.entries(_meta) : []
+  return { ...object, _meta: Object.fromEntries(entries.filter(([key]) => PROTOCOL_META.test(key))) }
 }
 
 /** The text that goes on: made from the object that was judged, never from the bytes that came. */

@@ -1,4 +1,4 @@
-import { methodToServer } from '../mcp/methods.ts'
+import type { Method } from '../mcp/methods.ts'
 import { isObject, type Json, type JsonObject } from '../mcp/strict-json.ts'
 
 export type Reason = { code: string; title: string; help?: string; details?: JsonObject; severity?: string }
@@ -76,8 +76,8 @@ export function permitDecided(decision: Decision, decision_id: string): Permit |
 }
 
 /** A permit for a message that the method table passes without a question; undefined for any other. */
-export function permitProtocol(method: string, decision_id: string): Permit | undefined {
-  return methodToServer(method)?.treatment === 'protocol' ? make(decision_id) : undefined
+export function permitProtocol(method: Method | undefined, decision_id: string): Permit | undefined {
+  return method?.treatment === 'protocol' ? make(decision_id) : undefined
 }
 
 /** Holds at run time what the type holds at compile time. */

@@ -1,13 +1,17 @@
 import { createHmac } from 'node:crypto'
 import { META_CLIENT } from '../mcp/headers.ts'
-import type { Notification, Request } from '../mcp/message.ts'
+import { type Notification, type Request, type Response, respells } from '../mcp/message.ts'
 import { isObject, type JsonObject } from '../mcp/strict-json.ts'
 import type { Identity } from './identity.ts'
 import type { ToolFacts } from './tool.ts'
+import { type Page, type Resource, readPage, readResource } from './uri.ts'
 import type { Item } from './visible.ts'
 
-export type Resource = { uri: string; scheme: string; host?: string; port?: number; path: string }
 export type Client = { name?: string; version?: string }
+export type Elicitation = { mode: string; url?: Page; message?: string; schema?: JsonObject }
+export type Task = { digest: string; tool?: string; owner: 'same' | 'other' | 'unknown' }
+/** What a message happens within. */
+export type Parent = { decision_id: string; method: string; tool?: string }
 
 /** What the policy is asked, but for who asks: that is added once the assertion is verified. Policy contract, "input". */
 export type Draft = {
@@ -19,11 +23,22 @@ export type Draft = {
   direction: 'to_server' | 'to_client'
   kind: 'request' | 'notification' | 'response' | 'stream'
   method: string
-  tool?: { name: string; declared: 'listed' | 'unknown'; annotations?: JsonObject; digest?: string }
+  tool?: {
+    name: string
+    declared: 'listed' | 'pinned' | 'unknown'
+    annotations?: JsonObject
+    digest?: string
+  }
   arguments?: JsonObject
   undeclared_arguments?: string[]
   prompt?: { name: string }
   resource?: Resource
+  resources?: Resource[]
+  template?: string
+  elicitation?: Elicitation
+  task?: Task
+  response?: { result: JsonObject } | { error: JsonObject }
+  parent?: Parent
   items?: Item[]
   params: JsonObject
   client?: Client
@@ -36,8 +51,11 @@ export type DraftFault =
   | 'missing_name'
   | 'bad_arguments'
   | 'bad_uri'
-  | 'unsupported_task'
-  | 'unsupported_input_response'
+  | 'bad_reference'
+  | 'bad_subscription'
+  | 'bad_task'
+  | 'bad_input_response'
+  | 'bad_elicitation'
 /** `ambiguous`: to be refused once the identity is known, for the answer tells what that identity was shown. */
 export type DraftResult = { ok: true; draft: Draft; ambiguous?: boolean } | { ok: false; fault: DraftFault }
 
@@ -46,59 +64,218 @@ export type Setting = Pick<
   Draft,
   'decision_id' | 'time_ms' | 'server' | 'protocol_version' | 'client' | 'mcp_session' | 'http'
 >
+/** What a question needs beyond the message itself. */
+export type Known = {
+  /** what is known of the tool that the message names */
+  facts: (tool: string) => ToolFacts | undefined
+  /** stands for what must not be seen */
+  digest: (value: string) => string
+  /** the task that the message names */
+  task?: Task
+  parent?: Parent
+}
 
-/**
- * The question about one message to the server. Each value of `params` goes to exactly one place; `_meta` to none.
- * @param facts what is known of the tool that the message names
- */
-export function draftOf(
-  message: Request | Notification,
-  setting: Setting,
-  facts: (tool: string) => ToolFacts | undefined,
-): DraftResult {
-  const { _meta, ...params } = message.params
+const no = (fault: DraftFault): DraftResult => ({ ok: false, fault })
+
+/** The question about one message to the server. Each value of `params` goes to exactly one place; `_meta` to none. */
+export function draftOf(message: Request | Notification, setting: Setting, known: Known): DraftResult {
+  const { _meta, inputResponses, requestState, ...params } = message.params
+  const { method } = message
   const draft: Draft = {
     ...base(setting),
     direction: 'to_server',
     kind: message.kind,
-    method: message.method,
+    method,
+    ...(known.task && { task: known.task }),
+    ...(known.parent && { parent: known.parent }),
     params,
-  }
-  if (params.task !== undefined) return { ok: false, fault: 'unsupported_task' }
-  if (params.inputResponses !== undefined || params.requestState !== undefined) {
-    return { ok: false, fault: 'unsupported_input_response' }
-  }
-  switch (message.method) {
-    case 'tools/call':
-    case 'prompts/get': {
-      const { name, arguments: args, ...left } = params
-      if (typeof name !== 'string' || name === '') return { ok: false, fault: 'missing_name' }
-      if (args !== undefined && !isObject(args)) return { ok: false, fault: 'bad_arguments' }
-      draft.params = left
-      if (args !== undefined) draft.arguments = args
-      if (message.method === 'prompts/get') draft.prompt = { name }
-      else return addTool(draft, name, facts(name))
-      break
-    }
-    case 'resources/read': {
-      const { uri, ...left } = params
-      const resource = typeof uri === 'string' ? readResource(uri) : undefined
-      if (!resource) return { ok: false, fault: 'bad_uri' }
-      draft.params = left
-      draft.resource = resource
-      break
-    }
-    case 'initialize': {
-      const { clientInfo, ...left } = params
-      draft.params = left
-      const client = readClient(clientInfo)
-      if (client) draft.client = client
-      break
-    }
   }
   const client = isObject(_meta) ? readClient(_meta[META_CLIENT]) : undefined
   if (client) draft.client = client
+  if (params.task !== undefined && (method !== 'tools/call' || !isObject(params.task))) return no('bad_task')
+  // Each entry is a question of its own; here it is told which there are.
+  if (inputResponses !== undefined) {
+    if (!isObject(inputResponses)) return no('bad_input_response')
+    params.inputResponses = Object.keys(inputResponses)
+  }
+  if (requestState !== undefined) {
+    if (typeof requestState !== 'string') return no('bad_input_response')
+    params.requestState = known.digest(requestState)
+  }
+  const filled = FILL.get(method)?.(draft, params, known)
+  return filled ?? { ok: true, draft }
+}
+
+type Fill = (draft: Draft, params: JsonObject, known: Known) => DraftResult | undefined
+
+function readUri(draft: Draft, { uri, ...left }: JsonObject): DraftResult | undefined {
+  const resource = typeof uri === 'string' ? readResource(uri) : undefined
+  if (!resource) return no('bad_uri')
+  draft.params = left
+  draft.resource = resource
+  return undefined
+}
+
+function readTask(draft: Draft, { taskId, ...left }: JsonObject): DraftResult | undefined {
+  if (!draft.task) return no('bad_task')
+  draft.params = left
+  return undefined
+}
+
+/** By method, what is taken out of `params`; a method that is not here leaves it whole. */
+const FILL = new Map<string, Fill>([
+  ['tools/call', readNamed],
+  ['prompts/get', readNamed],
+  ['resources/read', readUri],
+  ['resources/subscribe', readUri],
+  ['resources/unsubscribe', readUri],
+  ['completion/complete', readCompletion],
+  ['subscriptions/listen', readSubscription],
+  ['tasks/get', readTask],
+  ['tasks/result', readTask],
+  ['tasks/cancel', readTask],
+  ['tasks/update', readTask],
+  ['initialize', readHandshake],
+])
+
+function readNamed(draft: Draft, params: JsonObject, { facts }: Known): DraftResult | undefined {
+  const { name, arguments: args, ...left } = params
+  if (typeof name !== 'string' || name === '') return no('missing_name')
+  if (args !== undefined && !isObject(args)) return no('bad_arguments')
+  draft.params = left
+  if (args !== undefined) draft.arguments = args
+  if (draft.method === 'tools/call') return addTool(draft, name, facts(name))
+  draft.prompt = { name }
+  return undefined
+}
+
+function readHandshake(draft: Draft, { clientInfo, ...left }: JsonObject): undefined {
+  draft.params = left
+  const client = readClient(clientInfo)
+  if (client) draft.client = client
+}
+
+/** `arguments`: those that are settled, and the one that is being completed. */
+function readCompletion(draft: Draft, params: JsonObject): DraftResult | undefined {
+  const { ref, argument, context, ...left } = params
+  if (!isObject(ref) || respells(ref, ['type', 'name', 'uri', 'title'])) return no('bad_reference')
+  const { type, name, uri, ...rest } = ref
+  if (type === 'ref/prompt' && typeof name === 'string' && name !== '' && uri === undefined)
+    draft.prompt = { name }
+  else if (type === 'ref/resource' && typeof uri === 'string' && uri !== '' && name === undefined)
+    draft.template = uri
+  else return no('bad_reference')
+  if (!isObject(argument) || respells(argument, ['name', 'value'])) return no('bad_arguments')
+  const { name: key, value, ...more } = argument
+  if (typeof key !== 'string' || typeof value !== 'string') return no('bad_arguments')
+  if (context !== undefined && (!isObject(context) || respells(context, ['arguments'])))
+    return no('bad_arguments')
+  const { arguments: settled = {}, ...around } = context ?? {}
+  // The same argument settled and being completed: which of the two a server takes is up to it.
+  if (!isObject(settled) || Object.hasOwn(settled, key)) return no('bad_arguments')
+  draft.arguments = { ...settled, [key]: value }
+  draft.params = { ...left, ref: { type, ...rest }, argument: { name: key, ...more } }
+  if (Object.keys(around).length > 0) draft.params.context = around
+  return undefined
+}
+
+const SUBSCRIPTION = [
+  'toolsListChanged',
+  'promptsListChanged',
+  'resourcesListChanged',
+  'resourceSubscriptions',
+  'taskIds',
+]
+
+function readSubscription(draft: Draft, params: JsonObject, { digest }: Known): DraftResult | undefined {
+  const { notifications, ...left } = params
+  if (!isObject(notifications) || respells(notifications, SUBSCRIPTION)) return no('bad_subscription')
+  const { resourceSubscriptions = [], taskIds, ...flags } = notifications
+  if (!Array.isArray(resourceSubscriptions)) return no('bad_subscription')
+  const resources = resourceSubscriptions.map((uri) =>
+    typeof uri === 'string' ? readResource(uri) : undefined,
+  )
+  if (!resources.every((resource) => resource !== undefined)) return no('bad_uri')
+  if (resources.length > 0) draft.resources = resources
+  draft.params = { ...left, notifications: flags }
+  if (taskIds === undefined) return undefined
+  if (!Array.isArray(taskIds) || !taskIds.every((id) => typeof id === 'string')) return no('bad_subscription')
+  flags.taskIds = taskIds.map((id) => digest(id as string))
+  return undefined
+}
+
+/** The question about a request of the server to the client, or about one within a result. */
+export function draftOfServerRequest(
+  { method, params: { _meta, ...params } }: Pick<Request, 'method' | 'params'>,
+  setting: Setting,
+  known: Pick<Known, 'digest' | 'parent'>,
+): DraftResult {
+  const draft: Draft = {
+    ...base(setting),
+    direction: 'to_client',
+    kind: 'request',
+    method,
+    ...(known.parent && { parent: known.parent }),
+    params,
+  }
+  if (method === 'elicitation/create') return addElicitation(draft, params)
+  if (method.startsWith('tasks/') && params.taskId !== undefined) {
+    const { taskId, ...left } = params
+    if (typeof taskId !== 'string') return no('bad_task')
+    // It is the client's own task: its id was never the server's to seal.
+    draft.task = { digest: known.digest(taskId), owner: 'unknown' }
+    draft.params = left
+  }
   return { ok: true, draft }
+}
+
+function addElicitation(draft: Draft, params: JsonObject): DraftResult {
+  const { mode = 'form', url, message, requestedSchema, ...left } = params
+  if (mode !== 'form' && mode !== 'url') return no('bad_elicitation')
+  const page = typeof url === 'string' ? readPage(url) : undefined
+  // An address in a form is one that nobody asked about; a page without one that can be read is none.
+  if (mode === 'url' ? !page : url !== undefined) return no('bad_elicitation')
+  if (message !== undefined && typeof message !== 'string') return no('bad_elicitation')
+  if (requestedSchema !== undefined && !isObject(requestedSchema)) return no('bad_elicitation')
+  draft.elicitation = {
+    mode,
+    ...(page && { url: page }),
+    ...(message !== undefined && { message }),
+    ...(requestedSchema && { schema: requestedSchema }),
+  }
+  draft.params = left
+  return { ok: true, draft }
+}
+
+/** The question about what a client answers to a request of the server. */
+export function draftOfAnswer(
+  method: string,
+  answer: { result: JsonObject } | { error: JsonObject },
+  setting: Setting,
+  parent: Parent | undefined,
+): Draft {
+  const response = 'result' in answer ? { result: withoutMeta(answer.result) } : { error: answer.error }
+  return {
+    ...base(setting),
+    direction: 'to_server',
+    kind: 'response',
+    method,
+    response,
+    ...(parent && { parent }),
+    params: {},
+  }
+}
+
+const withoutMeta = ({ _meta, ...rest }: JsonObject): JsonObject => rest
+
+/** Whether an answer tells the server more than that it was read: an empty one and a refused elicitation do not. */
+export function carriesData(method: string, answer: Response): boolean {
+  if (method === 'ping') return false
+  if (answer.error) return true
+  const { action, content, ...rest } = withoutMeta(answer.result)
+  if (method !== 'elicitation/create') return true
+  if (Object.keys(rest).length > 0 || !['accept', 'decline', 'cancel'].includes(String(action))) return true
+  return content !== undefined && !(isObject(content) && Object.keys(content).length === 0)
 }
 
 /** The question about opening a stream or ending a session, which are no messages. */
@@ -127,25 +304,6 @@ export function readClient(info: unknown): Client | undefined {
   if (typeof info.name === 'string') client.name = info.name.slice(0, 128).toWellFormed()
   if (typeof info.version === 'string') client.version = info.version.slice(0, 64).toWellFormed()
   return client
-}
-
-const SUSPICIOUS = /[\\\s\p{C}]|%2e|%2f|%5c|%00/iu
-
-/** A letter that needs no encoding, an encoding in lower case, and what is none (RFC 3986, 6.2.2; WHATWG keeps them). */
-const RESPELT = /%(?:4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|3[0-9]|2[DE]|5F|7E|(?![0-9A-F]{2}))/
-
-/** A URI in its one canonical spelling (WHATWG URL, no userinfo, no encoded separators), or undefined. */
-export function readResource(uri: string): Resource | undefined {
-  if (uri.length > 8192 || SUSPICIOUS.test(uri) || !URL.canParse(uri)) return undefined
-  const url = new URL(uri)
-  if (url.href !== uri || url.username !== '' || url.password !== '') return undefined
-  if (RESPELT.test(uri) || url.pathname.split('/').includes('..')) return undefined
-  // File systems and many servers read an empty segment as none.
-  if (url.pathname.startsWith('/') && url.pathname.includes('//')) return undefined
-  const resource: Resource = { uri, scheme: url.protocol.slice(0, -1), path: url.pathname }
-  if (url.hostname !== '') resource.host = url.hostname
-  if (url.port !== '') resource.port = Number(url.port)
-  return resource
 }
 
 /** Stands for a value that must not be seen but may be compared: `hmac:` and 132 bits. */

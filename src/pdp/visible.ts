@@ -44,18 +44,11 @@ function readEntry(value: Json): true | { inputSchema: JsonObject } | undefined 
   return isObject(value.inputSchema) ? { inputSchema: value.inputSchema } : undefined
 }
 
-/** The result with what may be seen of its list; everything else in it stays (cursor, `_meta`). */
-export function narrow(
-  result: JsonObject,
-  member: string,
-  things: JsonObject[],
-  visible: Visible,
-): JsonObject {
-  const kept: Json[] = []
-  things.forEach((thing, index) => {
-    const entry = visible.get(index)
-    if (entry === true) kept.push(thing)
-    else if (entry) kept.push({ ...thing, inputSchema: entry.inputSchema })
-  })
-  return { ...result, [member]: kept }
+/** A thing as it may be seen: as it is, with a narrowed schema, or not at all. */
+export function narrowed(
+  thing: JsonObject,
+  entry: true | { inputSchema: JsonObject } | undefined,
+): JsonObject[] {
+  if (!entry) return []
+  return [entry === true ? thing : { ...thing, inputSchema: entry.inputSchema }]
 }

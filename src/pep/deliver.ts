@@ -1,9 +1,11 @@
 import { type Outcome, outcomeEvent, rejectEvent } from '../log/event.ts'
 import { errorText } from '../mcp/error.ts'
-import { type Request, type Response, writeMessage } from '../mcp/message.ts'
-import { passesToClient } from '../mcp/methods.ts'
+import { type Notification, type Request, type Response, writeMessage } from '../mcp/message.ts'
+import { methodOf } from '../mcp/methods.ts'
 import { policyError } from '../pdp/decision.ts'
 import { type Identity, ownerKey, ownerOf } from '../pdp/identity.ts'
+import { canonicalUri } from '../pdp/uri.ts'
+import type { Item } from '../pdp/visible.ts'
 import { denialMessage } from './denial.ts'
 import { readUpstream, type Screened, screen } from './filter.ts'
 import { type Context, type Exchange, refuse, revisionOf } from './handle.ts'
@@ -92,7 +94,7 @@ async function* streamOf(
       outcome.frames++
       outcome.bytes += Buffer.byteLength(data)
       const message = readUpstream(data)
-      if (message?.kind === 'notification' && passesToClient(message.method)) {
+      if (message?.kind === 'notification' && (await passesOn(context, passed, message))) {
         yield { text: writeMessage(message), final: false }
       } else if (message?.kind === 'response' && request) {
         const screened = await screenFor(context, passed, request, message)
@@ -126,25 +128,41 @@ async function* streamOf(
   if (request) yield { text: failureText(passed, fault), final: true }
 }
 
+/** Whether a notification of the upstream is for this client. What it names must be what the client may see. */
+async function passesOn(
+  context: Context,
+  passed: Passed,
+  { method, params }: Notification,
+): Promise<boolean> {
+  const row = methodOf('to_client', method, passed.read.version)
+  if (row?.treatment === 'protocol') return row.shape === 'notification'
+  if (method !== 'notifications/resources/updated') return false
+  const key = typeof params.uri === 'string' ? canonicalUri(params.uri) : undefined
+  if (key === undefined) return false
+  const judged = await visibleTo(context, passed, [{ kind: 'resource', key }])
+  return judged.kind === 'visible' && judged.visible.length === 1
+}
+
+const visibleTo = (context: Context, { exchange, read, identity }: Passed, items: Item[]) =>
+  context.ports.judge({
+    ask: 'visible',
+    who: { identity },
+    draft: { ...read.draft, items },
+    trace: exchange.arrival.trace,
+  })
+
 function screenFor(
   context: Context,
   passed: Passed,
   request: Request,
   response: Response,
 ): Promise<Screened> {
-  const { exchange, read, identity } = passed
   return screen(response, {
     request,
-    era: read.era,
-    owner: ownerKey(ownerOf(identity)),
+    era: passed.read.era,
+    owner: ownerKey(ownerOf(passed.identity)),
     tools: context.tools,
-    visible: (items) =>
-      context.ports.judge({
-        ask: 'visible',
-        who: { identity },
-        draft: { ...read.draft, items },
-        trace: exchange.arrival.trace,
-      }),
+    visible: (items) => visibleTo(context, passed, items),
   })
 }
 

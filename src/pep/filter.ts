@@ -1,6 +1,6 @@
 import { LEGACY_VERSIONS } from '../mcp/headers.ts'
 import { type Message, type Request, type Response, readMessage, writeMessage } from '../mcp/message.ts'
-import { methodToServer } from '../mcp/methods.ts'
+import { type Method, methodToServer } from '../mcp/methods.ts'
 import {
   DEFAULT_JSON_LIMITS,
   isObject,
@@ -9,9 +9,10 @@ import {
   parseStrictBytes,
 } from '../mcp/strict-json.ts'
 import type { Item } from '../pdp/visible.ts'
-import { listOf, narrow } from '../pdp/visible.ts'
+import { listOf } from '../pdp/visible.ts'
 import type { KnownTools } from './facts.ts'
 import type { Judgement } from './ports.ts'
+import { namedBy } from './side-doors.ts'
 
 /** Results may be larger than calls: files, logs, lists. */
 const LIMITS = { ...DEFAULT_JSON_LIMITS, bytes: 16 << 20, keys: 500_000, string: 8 << 20 }
@@ -63,23 +64,16 @@ export async function screen(response: Response, at: Screening): Promise<Screene
   if (type !== 'complete') return { ok: false, fault: 'unsupported_result' }
 
   const list = methodToServer(request.method)?.list
-  let counts: { listed: number; hidden: number } | undefined
-  if (list) {
-    const things = listOf(result, list)
-    if (!things) return { ok: false, fault: 'upstream_malformed' }
-    const facts = list.kind === 'tool' ? at.tools.learn(at.owner, things) : []
-    const items = things.map((thing, i): Item => {
-      const item: Item = { kind: list.kind, key: String(thing[list.key]) }
-      if (isObject(thing.annotations)) item.annotations = thing.annotations
-      const known = facts[i]
-      if (known) item.digest = known.digest
-      return item
-    })
-    const judged = things.length === 0 ? ({ kind: 'visible', visible: [] } as const) : await at.visible(items)
-    if (judged.kind !== 'visible') return { ok: false, fault: 'visible_undecided' }
-    result = narrow(result, list.member, things, new Map(judged.visible))
-    counts = { listed: things.length, hidden: things.length - judged.visible.length }
-  }
+  const named = namedBy(request.method, list, request.params, result, about(at, list, result))
+  if (!named) return { ok: false, fault: 'upstream_malformed' }
+  const { items } = named
+  const judged = items.length === 0 ? ({ kind: 'visible', visible: [] } as const) : await at.visible(items)
+  if (judged.kind !== 'visible') return { ok: false, fault: 'visible_undecided' }
+  result = named.keep(new Map(judged.visible))
+  const counts =
+    list || items.length > 0
+      ? { listed: items.length, hidden: items.length - judged.visible.length }
+      : undefined
   if (at.era === 'modern') result = makePrivate(result, list !== undefined)
   const version = request.method === 'initialize' ? result.protocolVersion : undefined
   if (
@@ -94,6 +88,21 @@ export async function screen(response: Response, at: Screening): Promise<Screene
     ...counts,
     ...(typeof version === 'string' && { version }),
     ...(request.method === 'tools/call' && { tool_error: result.isError === true }),
+  }
+}
+
+/** The item of a thing of a list. Definitions of tools are remembered: what they declare is asked about at a call. */
+function about(at: Screening, list: Method['list'], result: JsonObject): (thing: JsonObject) => Item {
+  const things = list?.kind === 'tool' ? listOf(result, list) : undefined
+  const facts = things
+    ? new Map(at.tools.learn(at.owner, things).map((one, i) => [things[i], one]))
+    : undefined
+  return (thing) => {
+    const item: Item = { kind: list?.kind ?? 'tool', key: String(thing[list?.key ?? 'name']) }
+    if (isObject(thing.annotations)) item.annotations = thing.annotations
+    const known = facts?.get(thing)
+    if (known) item.digest = known.digest
+    return item
   }
 }
 

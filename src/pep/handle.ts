@@ -79,7 +79,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     const permit =
       judged.kind === 'decided'
         ? permitDecided(judged.decision, exchange.decision_id)
-        : permitProtocol(read.draft.method, exchange.decision_id)
+        : permitProtocol(read.method, exchange.decision_id)
     if (!permit) return refuse(context, exchange, 'internal', read)
     ports.count(judged.kind === 'decided' ? 'allowed' : 'protocol')
 

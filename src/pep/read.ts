@@ -1,5 +1,5 @@
 import { HEADER_MISMATCH } from '../mcp/error.ts'
-import { classify, type Era, LEGACY_VERSIONS, makeHeaders } from '../mcp/headers.ts'
+import { classify, type Era, LATEST_LEGACY, LEGACY_VERSIONS, makeHeaders } from '../mcp/headers.ts'
 import {
   type Notification,
   type Request,
@@ -8,7 +8,7 @@ import {
   withProtocolMeta,
   writeMessage,
 } from '../mcp/message.ts'
-import { type Method, methodToServer } from '../mcp/methods.ts'
+import { type Method, methodOf } from '../mcp/methods.ts'
 import { mirrorParams } from '../mcp/param-headers.ts'
 import { isObject, type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
 import { claimedOwner, ownerKey, ownerOf } from '../pdp/identity.ts'
@@ -65,21 +65,29 @@ export function readPost(context: Context, exchange: Exchange): ReadResult {
     }
   }
   const { era, version } = classified
-  const method = methodToServer(message.method)
-  if (!method?.eras.includes(era) || !context.settings.eras.includes(era)) {
+  // A handshake names the revision that it would like, which may be none of ours.
+  const revision = message.method === 'initialize' && era === 'legacy' ? LATEST_LEGACY : version
+  const method = methodOf('to_server', message.method, revision)
+  if (!method || !context.settings.eras.includes(era) || NOT_YET.test(message.method)) {
     return { ok: false, reason: 'unknown_method', id, era }
   }
   if (method.shape !== message.kind) return { ok: false, reason: 'wrong_shape', id }
   const owner = claimedKey(arrival)
   const setting = settingOf(context, exchange, version, session)
-  const drafted = draftOf(message, setting, (tool) => context.tools.lookup(owner, tool))
+  if (message.params.inputResponses !== undefined || message.params.requestState !== undefined)
+    return { ok: false, reason: 'unsupported_input_response', id }
+  if (message.params.task !== undefined) return { ok: false, reason: 'unsupported_task', id }
+  const drafted = draftOf(message, setting, {
+    facts: (tool) => context.tools.lookup(owner, tool),
+    digest: (value) => keyedDigest(context.settings.digestKey, value),
+  })
   if (!drafted.ok) return { ok: false, reason: drafted.fault, id }
   const params = paramsOf(context, owner, message, era, arrival)
   const refusal = drafted.ambiguous
     ? 'ambiguous_argument'
     : params === undefined
       ? 'header_mismatch'
-      : session === undefined && NEEDS_SESSION.has(message.method)
+      : session === undefined && method.ofSession
         ? 'no_session'
         : undefined
   const read = { message, method, id, draft: drafted.draft, era, version, session, params: params ?? {} }
@@ -99,12 +107,8 @@ function paramsOf(
   return mirrorParams(declared, isObject(params.arguments) ? params.arguments : {}, headers.params ?? {})
 }
 
-/** They speak of another request by its id: without a session it could be another person's. */
-const NEEDS_SESSION = new Set([
-  'notifications/cancelled',
-  'notifications/progress',
-  'notifications/roots/list_changed',
-])
+/** Refused until what they bring is decided in full. */
+const NOT_YET = /^(?:subscriptions\/listen|(?:notifications\/)?tasks\/.*)$/
 
 /** GET opens the stream of a session and DELETE ends it; both are legacy. */
 export function readStream(context: Context, exchange: Exchange): ReadResult {

@@ -62,6 +62,11 @@ export const REFUSALS = {
   unknown_method: row(404, rpc.METHOD_NOT_FOUND, 'This method is not known here'),
   missing_name: row(400, rpc.INVALID_PARAMS, 'The name is missing'),
   bad_arguments: row(400, rpc.INVALID_PARAMS, 'The arguments must be an object'),
+  bad_reference: row(400, rpc.INVALID_PARAMS, 'The ref must name one prompt or one resource'),
+  bad_subscription: row(400, rpc.INVALID_PARAMS, 'The notifications must be an object of known keys'),
+  bad_task: row(400, rpc.INVALID_PARAMS, 'The task is missing or not an object'),
+  bad_input_response: row(400, rpc.INVALID_PARAMS, 'An answer to an input request is not one of its kind'),
+  bad_elicitation: row(400, rpc.INVALID_PARAMS, 'The elicitation is not one of its mode'),
   bad_uri: row(400, rpc.INVALID_PARAMS, 'The URI is not in its canonical form'),
   ambiguous_argument: row(
     400,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { LEGACY_VERSIONS, MODERN_VERSIONS } from '../../src/mcp/headers.ts'
 import { isRpcId, readMessage, writeMessage } from '../../src/mcp/message.ts'
-import { methodToServer, passesToClient } from '../../src/mcp/methods.ts'
+import { METHODS, methodOf, methodToServer } from '../../src/mcp/methods.ts'
 import { isObject, type Json, parseStrict } from '../../src/mcp/strict-json.ts'
 import { createRandom, plain, randomJson } from './random.ts'
 
@@ -138,19 +139,12 @@ describe('properties', () => {
 
 describe('A28 the table of methods', () => {
   test.each([
-    'tasks/result',
-    'tasks/get',
-    'tasks/list',
-    'tasks/cancel',
     'foo/bar',
     'sampling/createMessage',
     'elicitation/create',
     'roots/list',
-    'completion/complete',
-    'resources/subscribe',
-    'resources/unsubscribe',
-    'subscriptions/listen',
     'notifications/anything',
+    'notifications/resources/updated',
     'notifications/',
     'tools/call/',
     ' tools/call',
@@ -163,56 +157,100 @@ describe('A28 the table of methods', () => {
     'constructor',
     'toString',
     '',
-  ])('%j is not in it', (method) => expect(methodToServer(method)).toBe(undefined))
-
-  test.each([
-    ['initialize', 'decide', ['legacy']],
-    ['server/discover', 'decide', ['modern']],
-    ['ping', 'protocol', ['legacy']],
-    ['tools/list', 'decide', ['legacy', 'modern']],
-    ['tools/call', 'decide', ['legacy', 'modern']],
-    ['prompts/list', 'decide', ['legacy', 'modern']],
-    ['prompts/get', 'decide', ['legacy', 'modern']],
-    ['resources/list', 'decide', ['legacy', 'modern']],
-    ['resources/templates/list', 'decide', ['legacy', 'modern']],
-    ['resources/read', 'decide', ['legacy', 'modern']],
-    ['logging/setLevel', 'decide', ['legacy']],
-    ['notifications/initialized', 'protocol', ['legacy']],
-    ['notifications/cancelled', 'protocol', ['legacy']],
-    ['notifications/progress', 'protocol', ['legacy']],
-    ['notifications/roots/list_changed', 'protocol', ['legacy']],
-  ])('%s: %s', (name, treatment, eras) => {
-    expect(methodToServer(name)).toMatchObject({ treatment, eras })
-    expect(methodToServer(name)?.shape).toBe(name.startsWith('notifications/') ? 'notification' : 'request')
+  ])('%j is not in it, to the server', (method) => {
+    for (const version of [...LEGACY_VERSIONS, ...MODERN_VERSIONS])
+      expect(methodOf('to_server', method, version)).toBe(undefined)
   })
 
-  test('every method that carries data of a person or changes something is decided', () => {
-    for (const name of ['tools/call', 'prompts/get', 'resources/read', 'initialize', 'server/discover'])
-      expect(methodToServer(name)?.treatment).toBe('decide')
+  test.each([
+    'tools/call',
+    'initialize',
+    'notifications/initialized',
+    'completion/complete',
+    '',
+    '__proto__',
+  ])('%j is not in it, to the client', (method) => {
+    for (const version of [...LEGACY_VERSIONS, ...MODERN_VERSIONS])
+      expect(methodOf('to_client', method, version)).toBe(undefined)
+  })
+
+  test('each row in each revision is what the schemas and the contract say', () => {
+    const versions = [...LEGACY_VERSIONS, ...MODERN_VERSIONS]
+    const rows = METHODS.map(([direction, name, { shape, treatment }]) => {
+      const marks = versions.map((version) => (methodOf(direction, name, version) ? 'x' : '-')).join('')
+      return `${direction} ${name} ${shape} ${treatment} ${marks}`
+    })
+    expect(rows).toMatchInlineSnapshot(`
+      [
+        "to_server initialize request decide xxxx-",
+        "to_server server/discover request decide ----x",
+        "to_server ping request protocol xxxx-",
+        "to_server tools/list request decide xxxxx",
+        "to_server tools/call request decide xxxxx",
+        "to_server prompts/list request decide xxxxx",
+        "to_server prompts/get request decide xxxxx",
+        "to_server resources/list request decide xxxxx",
+        "to_server resources/templates/list request decide xxxxx",
+        "to_server resources/read request decide xxxxx",
+        "to_server resources/subscribe request decide xxxx-",
+        "to_server resources/unsubscribe request decide xxxx-",
+        "to_server subscriptions/listen request decide ----x",
+        "to_server completion/complete request decide xxxxx",
+        "to_server logging/setLevel request decide xxxx-",
+        "to_server tasks/get request decide ---xx",
+        "to_server tasks/cancel request decide ---xx",
+        "to_server tasks/result request decide ---x-",
+        "to_server tasks/list request decide ---x-",
+        "to_server tasks/update request decide ----x",
+        "to_server notifications/initialized notification protocol xxxx-",
+        "to_server notifications/cancelled notification protocol xxxx-",
+        "to_server notifications/progress notification protocol xxxx-",
+        "to_server notifications/roots/list_changed notification protocol xxxx-",
+        "to_server notifications/tasks/status notification decide ---x-",
+        "to_client ping request protocol xxxx-",
+        "to_client sampling/createMessage request decide xxxx-",
+        "to_client roots/list request decide xxxx-",
+        "to_client elicitation/create request decide --xx-",
+        "to_client tasks/get request decide ---x-",
+        "to_client tasks/result request decide ---x-",
+        "to_client tasks/list request decide ---x-",
+        "to_client tasks/cancel request decide ---x-",
+        "to_client notifications/cancelled notification protocol xxxxx",
+        "to_client notifications/progress notification protocol xxxxx",
+        "to_client notifications/message notification protocol xxxxx",
+        "to_client notifications/tools/list_changed notification protocol xxxxx",
+        "to_client notifications/prompts/list_changed notification protocol xxxxx",
+        "to_client notifications/resources/list_changed notification protocol xxxxx",
+        "to_client notifications/resources/updated notification filter xxxxx",
+        "to_client notifications/subscriptions/acknowledged notification protocol ----x",
+        "to_client notifications/elicitation/complete notification protocol ---x-",
+        "to_client notifications/tasks/status notification filter ---x-",
+        "to_client notifications/tasks notification filter ----x",
+      ]
+    `)
+  })
+
+  test('to the server nothing that carries data of a person passes without a question', () => {
+    const unasked = METHODS.flatMap(([direction, name, { treatment }]) =>
+      direction === 'to_server' && treatment !== 'decide' ? [name] : [],
+    )
+    expect(unasked).toEqual([
+      'ping',
+      'notifications/initialized',
+      'notifications/cancelled',
+      'notifications/progress',
+      'notifications/roots/list_changed',
+    ])
   })
 
   test('every list is narrowed by the member that names its things', () => {
-    const lists = ['tools/list', 'prompts/list', 'resources/list', 'resources/templates/list'].map(
-      (name) => methodToServer(name)?.list,
-    )
+    const lists = METHODS.flatMap(([, name, { list }]) => (list ? [[name, list]] : []))
     expect(lists).toEqual([
-      { member: 'tools', kind: 'tool', key: 'name' },
-      { member: 'prompts', kind: 'prompt', key: 'name' },
-      { member: 'resources', kind: 'resource', key: 'uri' },
-      { member: 'resourceTemplates', kind: 'template', key: 'uriTemplate' },
+      ['tools/list', { member: 'tools', kind: 'tool', key: 'name' }],
+      ['prompts/list', { member: 'prompts', kind: 'prompt', key: 'name' }],
+      ['resources/list', { member: 'resources', kind: 'resource', key: 'uri' }],
+      ['resources/templates/list', { member: 'resourceTemplates', kind: 'template', key: 'uriTemplate' }],
+      ['tasks/list', { member: 'tasks', kind: 'task', key: 'taskId' }],
     ])
-  })
-
-  test('notifications to the client: known ones only', () => {
-    expect(passesToClient('notifications/progress')).toBe(true)
-    expect(passesToClient('notifications/message')).toBe(true)
-    for (const name of [
-      'notifications/unknown',
-      'notifications/elicitation/complete',
-      'notifications/tasks/status',
-      'ping',
-      '',
-    ])
-      expect(passesToClient(name)).toBe(false)
   })
 })

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { methodToServer } from '../../src/mcp/methods.ts'
 import { isPermit, permitDecided, permitProtocol, readDecision } from '../../src/pdp/decision.ts'
 import { readVisible } from '../../src/pdp/visible.ts'
 
@@ -46,9 +47,9 @@ test('a permit is made of an allow only, and cannot be made elsewhere', () => {
   expect(permitDecided({ allow: false, reasons: [] }, 'd')).toBeUndefined()
   expect(permitDecided({ allow: 'yes' as never, reasons: [] }, 'd')).toBeUndefined()
   expect(isPermit({ decision_id: 'd' } as never)).toBe(false)
-  expect(permitProtocol('ping', 'd')).toBeDefined()
+  expect(permitProtocol(methodToServer('ping'), 'd')).toBeDefined()
   for (const method of ['tools/call', 'tools/list', 'initialize', 'unknown', 'stream/open']) {
-    expect(permitProtocol(method, 'd')).toBeUndefined()
+    expect(permitProtocol(methodToServer(method), 'd')).toBeUndefined()
   }
 })
 

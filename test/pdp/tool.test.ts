@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { readResource } from '../../src/pdp/input.ts'
 import { canonical, toolFacts } from '../../src/pdp/tool.ts'
+import { readResource } from '../../src/pdp/uri.ts'
 
 const tool = (inputSchema: object, more: object = {}) =>
   toolFacts({ name: 't', inputSchema, ...more } as never)

@@ -1,6 +1,7 @@
 // What an upstream that is slow, silent or hostile can take from the others.
 import { afterEach, expect, test } from 'vitest'
 import { createHttpUpstream } from '../../../src/edge/http/upstream.ts'
+import { methodToServer } from '../../../src/mcp/methods.ts'
 import { permitProtocol } from '../../../src/pdp/decision.ts'
 import type { Call } from '../../../src/pep/ports.ts'
 import { httpAnswer, type Responder, rpcResult, sseHead, startRecorder } from '../../support/recorder.ts'
@@ -21,7 +22,7 @@ async function between(connections: number, timeout: number, respond: Responder,
   })
   closers.push(upstream.close, recorder.close)
   const forward = (kind: Call['kind'], signal: AbortSignal = new AbortController().signal) => {
-    const permit = permitProtocol('ping', 'id-1')
+    const permit = permitProtocol(methodToServer('ping'), 'id-1')
     if (!permit) throw new Error('no permit')
     return upstream.forward(permit, {
       kind,
