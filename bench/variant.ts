@@ -29,7 +29,11 @@ const { mcp, bundles, audit } = read.config
 if (mcp.identity.kind !== 'pomerium' || mcp.identity.keys.kind !== 'file' || mcp.upstream.kind !== 'http')
   throw new Error('needs identity.jwks_file and upstream.url')
 
-const policy = await loadPolicyFiles(bundles, mcp.path)
+const files = Object.entries(bundles).map(([name, source]) => [
+  name,
+  source.kind === 'file' ? source.path : '',
+])
+const policy = await loadPolicyFiles(Object.fromEntries(files), mcp.path)
 const secret = randomBytes(32)
 const digestKey = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-opa-sidecar digest', 32))
 const facts = () => ({ decision_id: newId(), event_id: newId(), time_ms: Date.now() })

@@ -7,19 +7,20 @@ import { createAdmin } from '../edge/admin/health.ts'
 import { createMetrics } from '../edge/admin/metrics.ts'
 import { follow } from '../edge/audit/follow.ts'
 import { openSpool } from '../edge/audit/spool.ts'
+import { createBundles } from '../edge/bundles/bundles.ts'
 import { listenAt } from '../edge/http/address.ts'
 import { createListener } from '../edge/http/listener.ts'
 import { bodiesFor, watchMemory } from '../edge/http/memory.ts'
 import { readOptions, watchTls } from '../edge/http/tls.ts'
 import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
 import { newId } from '../edge/id.ts'
-import { loadPolicyFiles } from '../edge/judge/bundle.ts'
+import type { Policy } from '../edge/judge/bundle.ts'
 import { createKeyStore } from '../edge/judge/keys.ts'
-import { createPool, type Pool } from '../edge/judge/pool.ts'
+import { createPool, type Judging, type Pool } from '../edge/judge/pool.ts'
 import { createReplayGuard } from '../edge/judge/replay.ts'
 import { createStdioUpstream } from '../edge/stdio/out.ts'
-import { lifecycleEvent, type Origin, ownEvent } from '../log/event.ts'
-import { DEFAULT_JSON_LIMITS } from '../mcp/strict-json.ts'
+import { lifecycleEvent, type Origin, ownEvent, revisionOf } from '../log/event.ts'
+import { DEFAULT_JSON_LIMITS, type JsonObject } from '../mcp/strict-json.ts'
 import { createKnownTools } from '../pep/facts.ts'
 import type { Context } from '../pep/handle.ts'
 import type { Judgement, Question } from '../pep/ports.ts'
@@ -50,7 +51,6 @@ const COPY_WAIT = 2_000
 export async function startSidecar(config: Config, world: World): Promise<Running> {
   const { log } = world
   const { mcp } = config
-  const policy = await loadPolicyFiles(config.bundles, mcp.path)
   const secret = mcp.sessionKey === undefined ? randomBytes(32) : Buffer.from(mcp.sessionKey)
   if (mcp.sessionKey === undefined)
     log.info('plugins.mcp.session_key is not set: sessions end with this process')
@@ -62,28 +62,52 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     now: Date.now,
     newId,
   })
-  const origin: Origin = {
-    labels: { id: spool.id, version: world.version, ...config.labels },
-    bundles: policy.revisions,
-  }
-  const lifecycle = (cause: { code: string } & Record<string, string | number>) =>
+  const labels = { id: spool.id, version: world.version, ...config.labels }
+  let origin: Origin = { labels, bundles: {} }
+  const lifecycle = (cause: JsonObject & { code: string }) =>
     spool.record(lifecycleEvent(origin, facts(), cause), 'reserve')
 
-  const pool = await createPool({
+  const pool = await createPool({ jwks: undefined, deadline: mcp.deadline, queue: mcp.queue })
+  const judgingBy = (policy: Policy): Judging => ({
     module: policy.module,
     data: policy.data,
-    jwks: undefined,
-    deadline: mcp.deadline,
-    queue: mcp.queue,
     settings: {
       expected: mcp.identity.kind === 'pomerium' ? mcp.identity.expected : undefined,
-      origin,
+      origin: { labels, bundles: policy.revisions },
       path: mcp.path,
       digestKey,
       masks: policy.masks,
-      digests: { policy_digest: policy.digests.policy, data_digest: policy.digests.data },
+      digests: digestsOf(policy),
     },
   })
+  const metrics = createMetrics(world.version, { replaced: pool.replaced, spool: spool.state })
+  const bundles = createBundles(config.bundles, mcp.path, {
+    take: (policy, swapped) =>
+      pool.activate(judgingBy(policy), () => {
+        origin = { labels, bundles: policy.revisions }
+        swapped()
+      }),
+    news: metrics.bundles,
+    failed(name, { code, message }) {
+      log.error({ bundle: name, code, error: message }, 'the bundle is not active')
+      void lifecycle({
+        code: 'bundle_failed',
+        bundle: name,
+        failure: code,
+        error: message.slice(0, 1000).toWellFormed(),
+      })
+    },
+  })
+  bundles.onActivated(({ from, to }) => {
+    log.info({ from: from?.revisions ?? {}, to: to.revisions }, 'the policy is in force')
+    void lifecycle({
+      code: 'bundle_activated',
+      from: from?.revisions ?? {},
+      to: to.revisions,
+      ...digestsOf(to),
+    })
+  })
+  await bundles.start()
   const keys =
     mcp.identity.kind === 'pomerium' ? await createKeyStore(mcp.identity.keys, pool.setKeys) : undefined
   const keyError = keys?.state().error
@@ -92,9 +116,6 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       { error: keyError },
       'the keys that verify assertions are not there yet; calls get 503 until they are',
     )
-
-  const metrics = createMetrics(world.version, { replaced: pool.replaced, spool: spool.state })
-  for (const [name, { revision }] of Object.entries(policy.revisions)) metrics.bundleActivated(name, revision)
 
   const replay =
     mcp.identity.kind === 'pomerium'
@@ -159,7 +180,7 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     mcp_audit: spool.state().error,
   })
   const admin = createAdmin(
-    { bundles: () => undefined, plugins },
+    { bundles: bundles.statuses.fault, plugins },
     {
       ...metrics,
       text: () => {
@@ -178,9 +199,7 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       )
     : undefined
   spool.retain()
-  const revision = Object.values(policy.revisions)
-    .map((bundle) => bundle.revision ?? '')
-    .join(', ')
+  const revision = revisionOf(origin)
   await lifecycle({ code: 'started', revision })
 
   const adminAddr = await listenAt(admin, mcp.adminAddr)
@@ -199,6 +218,7 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       const clean = await within(mcp.drain, listener.drain())
       if (!clean) listener.server.closeAllConnections()
       await upstream.close()
+      await bundles.close()
       await pool.close()
       await keys?.close()
       await lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' })
@@ -254,6 +274,11 @@ function judgeWith(
     return (await refresh()) ? once(question) : judged
   }
 }
+
+const digestsOf = ({ digests }: Policy) => ({
+  policy_digest: digests.policy,
+  data_digest: digests.data,
+})
 
 const keysFault = (state: { loaded: boolean; error: string | undefined } | undefined): string | undefined =>
   state && !state.loaded ? `the keys that verify assertions are not loaded: ${state.error}` : undefined

@@ -12,6 +12,12 @@ export type Disposition = 'allowed' | 'denied' | 'allowed_dry_run' | 'rejected' 
 /** What is the same in every event of this process. */
 export type Origin = { labels: Record<string, string>; bundles: Record<string, { revision?: string }> }
 
+/** What a denial calls the policy. */
+export const revisionOf = (origin: Origin): string =>
+  Object.values(origin.bundles)
+    .map((bundle) => bundle.revision ?? 'unversioned')
+    .join(', ')
+
 export type Facts = {
   decision_id: string
   /** unique to this event, UUIDv7 */

@@ -1,5 +1,4 @@
-import type { OpenLine, Origin } from '../log/event.ts'
-import { rejectEvent } from '../log/event.ts'
+import { type OpenLine, type Origin, rejectEvent, revisionOf } from '../log/event.ts'
 import { DENIED, errorText } from '../mcp/error.ts'
 import type { Era } from '../mcp/headers.ts'
 import type { RpcId } from '../mcp/message.ts'
@@ -94,7 +93,7 @@ async function deny(
   context: Context,
   exchange: Exchange,
   read: Read,
-  judged: { decision: Decision; line: OpenLine | undefined },
+  judged: { decision: Decision; line: OpenLine | undefined; revision?: string },
 ): Promise<Answer> {
   const { decision_id } = exchange
   context.ports.count('denied')
@@ -104,7 +103,7 @@ async function deny(
   const denial = {
     server,
     decision_id,
-    revision: revisionOf(context.origin()),
+    revision: judged.revision ?? revisionOf(context.origin()),
     ...(help !== undefined && { help }),
   }
   const { message } = read
@@ -165,8 +164,3 @@ function troubleOf(judged: Exclude<Judgement, { kind: 'identified' | 'decided' }
       return 'internal'
   }
 }
-
-export const revisionOf = (origin: Origin): string =>
-  Object.values(origin.bundles)
-    .map((bundle) => bundle.revision ?? 'unversioned')
-    .join(', ')

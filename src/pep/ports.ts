@@ -59,6 +59,8 @@ export type Judgement =
       identity: Identity
       decision: Decision
       line: OpenLine | undefined
+      /** of the policy that decided: by now another may be in force */
+      revision?: string
       assertion?: AssertionUse
     }
   | { kind: 'visible'; visible: [number, true | { inputSchema: JsonObject }][] }

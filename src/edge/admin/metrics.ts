@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { BundleNews } from '../bundles/status.ts'
 
 /** Names that an OPA operator knows where the thing is the same (OPA docs, "Monitoring"); `mcp_` where it is ours. */
 export type Metrics = {
@@ -6,10 +7,55 @@ export type Metrics = {
   count: (name: string, reason?: string) => void
   replayed: () => void
   observe: (method: string, status: number, seconds: number) => void
-  bundleActivated: (name: string, revision: string | undefined) => void
+  bundles: BundleNews
   plugin: (name: string, ready: boolean) => void
   text: () => Promise<string>
   contentType: string
+}
+
+/** OPA's own (OPA v1/plugins/status/metrics.go). Its `message` is a text; here it is the kind of failure, of which there are few. */
+function bundleMetrics(registers: Registry[]): BundleNews {
+  const gauge = (name: string, help: string, more: string[] = []) =>
+    new Gauge({ name, help, labelNames: ['name', ...more], registers })
+  const request = gauge('last_bundle_request', 'Gauge for the last bundle request.')
+  const answered = gauge('last_success_bundle_request', 'Gauge for the last success bundle request.')
+  const downloaded = gauge('last_success_bundle_download', 'Gauge for the last success bundle download.')
+  const activation = gauge(
+    'last_success_bundle_activation',
+    'Gauge for the last success bundle activation, in nanoseconds since the epoch.',
+    ['active_revision'],
+  )
+  const loaded = new Counter({
+    name: 'bundle_loaded_counter',
+    help: 'Counter for the bundle loaded.',
+    labelNames: ['name'],
+    registers,
+  })
+  const failures = new Counter({
+    name: 'bundle_failed_load_counter',
+    help: 'Counter for the failed bundle load.',
+    labelNames: ['name', 'code', 'message'],
+    registers,
+  })
+  const revisions = new Map<string, string>()
+  const now = () => Date.now() * 1e6
+  return {
+    requested: (name) => request.set({ name }, now()),
+    confirmed(name) {
+      answered.set({ name }, now())
+      loaded.inc({ name })
+    },
+    downloaded: (name) => downloaded.set({ name }, now()),
+    activated(name, revision) {
+      const old = revisions.get(name)
+      // One series a bundle: revisions have no end.
+      if (old !== undefined) activation.remove({ name, active_revision: old })
+      revisions.set(name, revision ?? '')
+      activation.set({ name, active_revision: revision ?? '' }, now())
+    },
+    failed: (name, error) => failures.inc({ name, code: 'bundle_error', message: error.code }),
+    mended: () => undefined,
+  }
 }
 
 /** @param read values that are asked for when metrics are */
@@ -42,18 +88,6 @@ export function createMetrics(
     help: 'A histogram of duration for requests.',
     labelNames: ['code', 'handler', 'method'],
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30],
-    registers,
-  })
-  const activation = new Gauge({
-    name: 'last_success_bundle_activation',
-    help: 'Gauge for the last success bundle activation, in nanoseconds since the epoch.',
-    labelNames: ['name', 'active_revision'],
-    registers,
-  })
-  const loaded = new Counter({
-    name: 'bundle_loaded_counter',
-    help: 'Counter for the bundle loaded.',
-    labelNames: ['name'],
     registers,
   })
   const status = new Gauge({
@@ -92,10 +126,7 @@ export function createMetrics(
     },
     replayed: () => replays.inc(),
     observe: (method, code, seconds) => duration.observe({ code, handler: 'mcp', method }, seconds),
-    bundleActivated(name, revision) {
-      loaded.inc({ name })
-      activation.set({ name, active_revision: revision ?? '' }, Date.now() * 1e6)
-    },
+    bundles: bundleMetrics(registers),
     plugin(name, ready) {
       status.set({ name, status: ready ? 'OK' : 'NOT_READY' }, 1)
       status.set({ name, status: ready ? 'NOT_READY' : 'OK' }, 0)

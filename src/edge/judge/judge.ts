@@ -1,4 +1,4 @@
-import { decisionEvent, type Origin, stripped } from '../../log/event.ts'
+import { decisionEvent, type Origin, revisionOf, stripped } from '../../log/event.ts'
 import { applyMask, readDrop, readMask } from '../../log/policy-mask.ts'
 import type { JsonObject } from '../../mcp/strict-json.ts'
 import { type Decision, policyError, readDecision } from '../../pdp/decision.ts'
@@ -107,7 +107,8 @@ export function decided(
       return masked(settings, evaluator, event, digest)
     },
   })
-  return { kind: 'decided', identity: input.identity, decision, line: drop ? undefined : line }
+  const revision = revisionOf(settings.origin)
+  return { kind: 'decided', identity: input.identity, decision, line: drop ? undefined : line, revision }
 }
 
 /** An error is no answer: what cannot be asked is not dropped. */

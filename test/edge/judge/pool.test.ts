@@ -52,21 +52,22 @@ describe.skipIf(noOpa)('the judging threads', async () => {
   const pools: Pool[] = []
   const start = async (queue = 1000) => {
     const policy = await loadPolicyFiles({ mcp: bundle?.path ?? '' }, 'mcp/main/decision')
-    const pool = await createPool({
-      module: policy.module,
-      data: policy.data,
-      jwks: undefined,
-      deadline: DEADLINE,
-      queue,
-      settings: {
-        expected: undefined,
-        origin: { labels: {}, bundles: policy.revisions },
-        path: 'mcp/main/decision',
-        digestKey: Buffer.from('k'),
-        masks: false,
-        digests: {},
+    const { module, data, revisions } = policy
+    const pool = await createPool(
+      { jwks: undefined, deadline: DEADLINE, queue },
+      {
+        module,
+        data,
+        settings: {
+          expected: undefined,
+          origin: { labels: {}, bundles: revisions },
+          path: 'mcp/main/decision',
+          digestKey: Buffer.from('k'),
+          masks: false,
+          digests: {},
+        },
       },
-    })
+    )
     pools.push(pool)
     return pool
   }
