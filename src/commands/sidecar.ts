@@ -98,15 +98,6 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       })
     },
   })
-  bundles.onActivated(({ from, to }) => {
-    log.info({ from: from?.revisions ?? {}, to: to.revisions }, 'the policy is in force')
-    void lifecycle({
-      code: 'bundle_activated',
-      from: from?.revisions ?? {},
-      to: to.revisions,
-      ...digestsOf(to),
-    })
-  })
   await bundles.start()
   const keys =
     mcp.identity.kind === 'pomerium' ? await createKeyStore(mcp.identity.keys, pool.setKeys) : undefined
@@ -201,6 +192,11 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
   spool.retain()
   const revision = revisionOf(origin)
   await lifecycle({ code: 'started', revision })
+  bundles.onActivated(({ from, to }) => {
+    const change = { from: from?.revisions ?? {}, to: to.revisions }
+    log.info(change, 'another policy is in force')
+    void lifecycle({ code: 'bundle_activated', ...change, ...digestsOf(to) })
+  })
 
   const adminAddr = await listenAt(admin, mcp.adminAddr)
   const addr = await listenAt(listener.server, mcp.addr)
