@@ -44,7 +44,7 @@ test('the least configuration has sane defaults', () => {
     upstream: { kind: 'http', authorization: 'none' },
     identity: { kind: 'pomerium', expected: { tolerance: 30 } },
   })
-  expect(audit.stdout).toBe(false)
+  expect(audit.outputs).toEqual([])
 })
 
 test('--set goes over the file; ${NAME} is taken from the environment, and stays a value', () => {
@@ -56,7 +56,7 @@ test('--set goes over the file; ${NAME} is taken from the environment, and stays
   )
   expect(config.mcp.addr).toEqual({ host: '0.0.0.0', port: 9 })
   expect(config.mcp.help).toBe('a: {b}\nplugins: {}')
-  expect(config.audit.stdout).toBe(true)
+  expect(config.audit.outputs).toMatchObject([{ type: 'stdout', name: 'stdout', schema: 'native' }])
 })
 
 test('all faults are told at once, each with its path', () => {

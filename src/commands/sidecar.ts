@@ -5,7 +5,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { createAdmin } from '../edge/admin/health.ts'
 import { createMetrics } from '../edge/admin/metrics.ts'
-import { follow } from '../edge/audit/follow.ts'
+import { startSinks } from '../edge/audit/sinks/open.ts'
 import { openSpool } from '../edge/audit/spool.ts'
 import { createBundles } from '../edge/bundles/bundles.ts'
 import { listenAt } from '../edge/http/address.ts'
@@ -44,8 +44,6 @@ export type Running = {
 const TLS_EVERY = 2_000
 /** Bytes of answers of the upstream that are being received, less where the heap is small. */
 const RECEIVING = 256 << 20
-/** Milliseconds for the rest of the copy to stdout at the end. */
-const COPY_WAIT = 2_000
 
 /** The life of a sidecar: bundle, keys, judge, record, upstream, then listen. Each is ready before the next is begun. */
 export async function startSidecar(config: Config, world: World): Promise<Running> {
@@ -181,14 +179,16 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     },
   )
 
-  const copy = config.audit.stdout
-    ? follow(spool.reader('stdout', 'newest'), world.stdout, (error) =>
-        log.error(
-          { error: error.message },
-          'the copy of the records to stdout broke off; the file has them all',
-        ),
-      )
-    : undefined
+  const sinks = startSinks(
+    config.audit.outputs,
+    config.audit.buffer.folder,
+    spool.reader,
+    world,
+    (sink, answer) =>
+      answer.kind === 'gone'
+        ? log.error({ sink, error: answer.said }, 'the copy of the records broke off; the spool has them all')
+        : log.warn({ sink, ...answer }, 'a sink did not take records'),
+  )
   spool.retain()
   const revision = revisionOf(origin)
   await lifecycle({ code: 'started', revision })
@@ -218,9 +218,10 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       await pool.close()
       await keys?.close()
       await lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' })
-      // The file first: it is the record of truth, and nobody may be reading the copy.
+      // The file first: it is the record of truth, and nobody may be reading the copies.
       await spool.close()
-      if (copy) await within(COPY_WAIT, copy)
+      if (!(await sinks.stop(config.audit.grace)))
+        log.warn('not every sink took all records; they go on where they were at the next start')
       admin.close()
       admin.closeAllConnections()
       return clean

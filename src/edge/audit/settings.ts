@@ -1,11 +1,13 @@
 import { resolve } from 'node:path'
 import type { Section } from '../settings.ts'
+import { type Output, readOutputs } from './sinks/settings.ts'
 import type { SpoolSettings } from './spool.ts'
 
 export type AuditSettings = {
   buffer: SpoolSettings
-  /** whether records are copied to stdout */
-  stdout: boolean
+  outputs: Output[]
+  /** milliseconds that sinks have at the end for what is there */
+  grace: number
 }
 
 /** Out of `decision_logs`, as OPA has it, and `plugins.mcp_audit`. */
@@ -27,13 +29,10 @@ export function readAudit(root: Section): AuditSettings {
   logs.done()
   const audit = root.section('plugins').section('mcp_audit')
   const buffer = readBuffer(audit.section('buffer'))
-  const outputs = audit.list('output')
-  for (const output of outputs) {
-    output.oneOf('type', ['stdout'] as const, 'stdout')
-    output.done()
-  }
+  const outputs = readOutputs(audit)
+  const grace = audit.duration('shutdown_grace_period', '3s', '0s', '10m')
   audit.done()
-  return { buffer, stdout: outputs.length > 0 }
+  return { buffer, outputs, grace }
 }
 
 const MIB = 1 << 20

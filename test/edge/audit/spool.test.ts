@@ -13,10 +13,8 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, expect, test } from 'vitest'
-import { follow } from '../../../src/edge/audit/follow.ts'
 import { listSegments } from '../../../src/edge/audit/segments.ts'
 import { openSpool, type Spool, type SpoolPorts, type SpoolSettings } from '../../../src/edge/audit/spool.ts'
 import { newId } from '../../../src/edge/id.ts'
@@ -415,43 +413,6 @@ test('a line that is longer than a batch may be comes alone', async () => {
 
 test('a name that could leave the folder is no sink’s', () => {
   expect(() => open(fresh()).reader('../x')).toThrow('a sink’s name'.replace('’', "'"))
-})
-
-test('a copy has what was appended, and a stuck reader delays nothing but itself', async () => {
-  const folder = fresh()
-  const spool = open(folder)
-  let release = () => {}
-  const held = new Promise<void>((resolve) => {
-    release = resolve
-  })
-  const parts: Buffer[] = []
-  const to = new Writable({
-    highWaterMark: 1,
-    write(chunk, _encoding, done) {
-      parts.push(chunk)
-      void held.then(() => done())
-    },
-  })
-  const copy = follow(spool.reader('stdout'), to, (error) => {
-    throw error
-  })
-  for (let i = 0; i < 2000; i++) expect(await spool.record(line(`stuck ${i}`), 'required')).toBe(true)
-  release()
-  await spool.close()
-  await copy
-  expect(Buffer.concat(parts).toString('utf8')).toBe(logText(folder))
-})
-
-test.each(['error', 'close'])('a stream that ends with %s while it is full ends the copy', async (how) => {
-  const spool = open(fresh())
-  for (let i = 0; i < 50; i++) await spool.record(line('x'.repeat(10_000)), 'required')
-  const to = new Writable({ highWaterMark: 1, write() {} })
-  const errors: string[] = []
-  const copy = follow(spool.reader('stdout'), to, (error) => void errors.push(error.message))
-  await expect.poll(() => to.writableLength).toBeGreaterThan(0)
-  to.destroy(how === 'error' ? new Error('EPIPE') : undefined)
-  await copy
-  expect(errors).toEqual(how === 'error' ? ['EPIPE'] : [])
 })
 
 test('a second writer of a folder is refused, with the process that holds it', async () => {
