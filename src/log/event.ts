@@ -168,7 +168,8 @@ export type Outcome = {
   listed?: number
   hidden?: number
   dropped?: number
-  end: 'complete' | 'client_gone' | 'upstream_failed' | 'cut' | 'not_delivered'
+  /** `resumable`: the stream ended before the response, which the client may fetch by resuming it */
+  end: 'complete' | 'client_gone' | 'upstream_failed' | 'cut' | 'not_delivered' | 'resumable'
   cause?: { code: string }
 }
 

@@ -10,7 +10,7 @@ export const LEGACY_VERSIONS = ['2024-11-05', '2025-03-26', '2025-06-18', '2025-
 export const LATEST_LEGACY = '2025-11-25'
 export const MODERN_VERSIONS = ['2026-07-28']
 /** What a missing header means (2025-11-25, Streamable HTTP "Protocol Version Header"). */
-const ASSUMED_VERSION = '2025-03-26'
+export const ASSUMED_VERSION = '2025-03-26'
 
 export const META_VERSION = 'io.modelcontextprotocol/protocolVersion'
 export const META_CAPABILITIES = 'io.modelcontextprotocol/clientCapabilities'

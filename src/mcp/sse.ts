@@ -1,6 +1,7 @@
 /** Server-sent events, read by the WHATWG rules (HTML, 9.2 "Server-sent events") in every chunking, and written anew. */
 
-export type Frame = { event: string; data: string }
+/** `data` is empty where an event only moves the id on or sets the wait before a reconnection (`retry`, milliseconds). */
+export type Frame = { event: string; data: string; id?: string; retry?: number }
 
 /** Frames out of text chunks. `push` returns the frames that ended in this chunk, or a fault that ends the stream. */
 export function createFrameReader(limit: number) {
@@ -8,24 +9,34 @@ export function createFrameReader(limit: number) {
   let rest: string[] = []
   let event = ''
   let data: string[] = []
+  let id: string | undefined
+  let retry: number | undefined
   let size = 0
   let first = true
   let skipLf = false
 
   const line = (text: string, out: Frame[]) => {
     if (text === '') {
-      if (data.length > 0) out.push({ event: event || 'message', data: data.join('\n') })
+      if (data.length > 0 || id !== undefined || retry !== undefined) {
+        const frame: Frame = { event: event || 'message', data: data.join('\n') }
+        if (id !== undefined) frame.id = id
+        if (retry !== undefined) frame.retry = retry
+        out.push(frame)
+      }
       event = ''
       data = []
+      id = undefined
+      retry = undefined
       size = 0
       return
     }
     const colon = text.indexOf(':')
     const field = colon < 0 ? text : text.slice(0, colon)
     const value = colon < 0 ? '' : text.slice(colon + (text[colon + 1] === ' ' ? 2 : 1))
-    // `id` and `retry` are not taken over: resumption is refused, so a client must not learn an id to resume from.
     if (field === 'data') data.push(value)
     else if (field === 'event') event = value
+    else if (field === 'id' && !value.includes('\0')) id = value
+    else if (field === 'retry' && /^\d{1,9}$/.test(value)) retry = Number(value)
   }
 
   return {
@@ -62,5 +73,13 @@ export function createFrameReader(limit: number) {
   }
 }
 
-/** One message as one frame. `text` is JSON as JSON.stringify writes it, so it holds no line break. */
-export const writeFrame = (text: string): string => `event: message\ndata: ${text}\n\n`
+/**
+ * One message as one frame; an empty `text` is an event without one. `text` is JSON as JSON.stringify writes it and `id`
+ * is visible ASCII, so neither holds a line break.
+ */
+export function writeFrame(text: string, id?: string, retry?: number): string {
+  const lines = text === '' ? [] : ['event: message']
+  if (id !== undefined) lines.push(`id: ${id}`)
+  if (retry !== undefined) lines.push(`retry: ${retry}`)
+  return `${lines.join('\n')}\ndata: ${text}\n\n`
+}

@@ -1,15 +1,16 @@
 import { type Outcome, outcomeEvent, rejectEvent, revisionOf } from '../log/event.ts'
 import { errorText } from '../mcp/error.ts'
-import { type Notification, type Request, type Response, writeMessage } from '../mcp/message.ts'
+import { type Notification, type Request, type Response, type RpcId, writeMessage } from '../mcp/message.ts'
 import { methodOf } from '../mcp/methods.ts'
-import { policyError } from '../pdp/decision.ts'
+import { policyError, type Reason } from '../pdp/decision.ts'
 import { type Identity, ownerKey, ownerOf } from '../pdp/identity.ts'
 import { canonicalUri } from '../pdp/uri.ts'
 import type { Item } from '../pdp/visible.ts'
 import { denialMessage } from './denial.ts'
 import { readUpstream, type Screened, screen } from './filter.ts'
 import { type Context, type Exchange, refuse } from './handle.ts'
-import type { Answer, Call, Reply, StreamItem } from './ports.ts'
+import { answeredOf, requestOf, thingOf } from './place.ts'
+import type { Answer, Call, Reply, StreamItem, UpstreamFrame } from './ports.ts'
 import type { Read } from './read.ts'
 import { REFUSALS, type Refusal, type RefusalReason } from './refusal.ts'
 
@@ -62,7 +63,8 @@ async function deliverStream(
   if (passed.call.method !== 'initialize')
     return { kind: 'stream', items, decision_id, cut: passed.call.signal }
   let last: VersionedItem | undefined
-  for await (const item of items) last = item
+  // What the client could resume from it learns with the session, too late: the answer is one message.
+  for await (const item of items) if (item.text !== '') last = item
   if (!last) return refuse(context, passed.exchange, 'upstream_failed', passed.read)
   return {
     kind: 'message',
@@ -79,27 +81,41 @@ type VersionedItem = StreamItem & { version?: string | undefined }
 async function* streamOf(
   context: Context,
   passed: Passed,
-  frames: AsyncIterable<string>,
+  frames: AsyncIterable<UpstreamFrame>,
 ): AsyncGenerator<VersionedItem> {
   const { arrival } = passed.exchange
-  const request = passed.read.message?.kind === 'request' ? passed.read.message : undefined
+  const request = askedIn(passed)
+  const resumed = passed.read.place !== undefined
+  let resumable = resumed
   const outcome = { frames: 0, dropped: 0, bytes: 0, status: 200 }
   const declinable = createAllowance(context.ports.now)
   let fault: RefusalReason = 'upstream_failed'
   let ending: Partial<Outcome> & { end: Outcome['end'] } = { end: 'client_gone' }
   try {
-    for await (const data of frames) {
+    for await (const { data, ...mark } of frames) {
       // The last chunk may have held more than was to be delivered.
       if (passed.call.signal.aborted) break
+      const place = placeOf(context, passed, mark)
+      if (data === '') {
+        resumable ||= place.id !== undefined
+        if (place.id !== undefined || place.retry !== undefined) yield { text: '', final: false, ...place }
+        continue
+      }
       outcome.frames++
       outcome.bytes += Buffer.byteLength(data)
       const message = readUpstream(data)
       if (message?.kind === 'notification' && (await passesOn(context, passed, message))) {
-        yield { text: writeMessage(message), final: false }
-      } else if (message?.kind === 'response' && request) {
+        resumable ||= place.id !== undefined
+        yield { text: writeMessage(message), final: false, ...place }
+      } else if (
+        message?.kind === 'response' &&
+        request &&
+        // Some replay more than the one stream.
+        (!resumed || message.id === request.id)
+      ) {
         const screened = await screenFor(context, passed, request, message)
         ending = outcomeOf(screened)
-        yield { ...textOf(context, passed, request, screened), final: true }
+        yield { ...textOf(context, passed, request, screened), final: true, ...place }
         return
       } else {
         outcome.dropped++
@@ -114,9 +130,11 @@ async function* streamOf(
     }
     const cut = fault !== 'upstream_failed'
     ending =
-      request || cut
-        ? { end: 'upstream_failed', ...(cut && { cause: { code: fault } }) }
-        : { end: 'complete' }
+      resumable && request && !cut
+        ? { end: 'resumable' }
+        : request || cut
+          ? { end: 'upstream_failed', ...(cut && { cause: { code: fault } }) }
+          : { end: 'complete' }
   } catch {
     ending = { end: 'upstream_failed' }
   } finally {
@@ -124,8 +142,31 @@ async function* streamOf(
     else if (passed.call.signal.aborted) ending = { end: 'cut' }
     finish(context, passed, { ...outcome, ...ending })
   }
-  // The client waits for this id; a stream that only ends would have it wait on.
-  if (request) yield { text: failureText(passed, fault), final: true }
+  // The client waits for this id; a stream that only ends would have it wait on, unless it can resume it: the upstream
+  // may end a stream before the response (2025-11-25, "Streamable HTTP", polling).
+  if (request && (!resumable || fault !== 'upstream_failed'))
+    yield { text: failureText(passed, fault, request.id), final: true }
+}
+
+/** The request that an answer is waited for: of the message, or of the call whose stream is resumed. */
+function askedIn({ read }: Passed): Request | undefined {
+  if (read.message?.kind === 'request') return read.message
+  return read.place?.call && requestOf(read.place.call)
+}
+
+/** The place in the stream, sealed for the client. */
+function placeOf(
+  context: Context,
+  { exchange, read, identity }: Passed,
+  { id, retry }: Omit<UpstreamFrame, 'data'>,
+): Pick<StreamItem, 'id' | 'retry'> {
+  if (read.era === 'modern') return {}
+  const holder = { upstream: read.session?.upstream ?? '', owner: ownerOf(identity) }
+  const asked = read.message?.kind === 'request' ? read.message : undefined
+  const call = asked ? answeredOf(exchange.decision_id, asked) : read.place?.call
+  const place = id === undefined || (asked && !call) ? undefined : { id, ...(call && { call }) }
+  const sealed = place && context.sealer.places.seal(place, holder)
+  return { ...(sealed !== undefined && { id: sealed }), ...(retry !== undefined && { retry }) }
 }
 
 /** Whether a notification of the upstream is for this client. What it names must be what the client may see. */
@@ -143,13 +184,15 @@ async function passesOn(
   return judged.kind === 'visible' && judged.visible.length === 1
 }
 
-const visibleTo = (context: Context, { exchange, read, identity }: Passed, items: Item[]) =>
-  context.ports.judge({
+function visibleTo(context: Context, { exchange, read, identity }: Passed, items: Item[]) {
+  const call = read.place?.call
+  return context.ports.judge({
     ask: 'visible',
     who: { identity },
-    draft: { ...read.draft, items },
+    draft: { ...read.draft, ...(call && { kind: 'request', method: call.method }), items },
     trace: exchange.arrival.trace,
   })
+}
 
 function screenFor(
   context: Context,
@@ -157,8 +200,10 @@ function screenFor(
   request: Request,
   response: Response,
 ): Promise<Screened> {
+  const call = passed.read.place?.call
   return screen(response, {
     request,
+    late: call && thingOf(call),
     era: passed.read.era,
     owner: ownerKey(ownerOf(passed.identity)),
     tools: context.tools,
@@ -208,9 +253,10 @@ function textOf(
   screened: Screened,
 ): { text: string; version?: string | undefined } {
   if (screened.ok) return { text: screened.text, version: screened.version }
-  if (screened.fault !== 'unsupported_result') return { text: failureText(passed, screened.fault) }
+  const reason = WITHHELD[screened.fault]
+  if (!reason) return { text: failureText(passed, screened.fault as RefusalReason, request.id) }
   const { server, help } = context.settings
-  const decision = { ...policyError(), reasons: [UNSUPPORTED_RESULT] }
+  const decision = { ...policyError(), reasons: [reason] }
   const denial = {
     server,
     decision_id: passed.exchange.decision_id,
@@ -221,9 +267,15 @@ function textOf(
   return { text: denialMessage(request.method, request.id, passed.read.era, decision, denial) }
 }
 
-const UNSUPPORTED_RESULT = {
-  code: 'server_request_unsupported',
-  title: 'The server asked for input from the client, which the sidecar does not pass on',
+const WITHHELD: { [fault in Exclude<Screened, { ok: true }>['fault']]?: Reason } = {
+  unsupported_result: {
+    code: 'server_request_unsupported',
+    title: 'The server asked for input from the client, which the sidecar does not pass on',
+  },
+  no_longer_visible: {
+    code: 'no_longer_granted',
+    title: 'What this answer is about is not granted any more',
+  },
 }
 
 function outcomeOf(screened: Screened): Partial<Outcome> & { end: Outcome['end'] } {
@@ -266,9 +318,12 @@ function passStatus(context: Context, passed: Passed, status: number): Answer {
   return { kind: 'message', status, text: failureText(passed, 'upstream_refused'), decision_id }
 }
 
-function failureText(passed: Passed, reason: RefusalReason): string {
+function failureText(passed: Passed, reason: RefusalReason, id: RpcId | null = passed.read.id): string {
   const { code, text } = REFUSALS[reason]
-  return errorText(passed.read.id, code, text, { decision_id: passed.exchange.decision_id, reason })
+  return errorText(id, code, text, {
+    decision_id: passed.exchange.decision_id,
+    reason,
+  })
 }
 
 /** The session as the client will hold it, where this was the handshake and the upstream has sessions. */

@@ -35,7 +35,10 @@ export type Screened =
       tool_error?: boolean
       rpc_error?: number
     }
-  | { ok: false; fault: 'upstream_malformed' | 'unsupported_result' | 'visible_undecided' }
+  | {
+      ok: false
+      fault: 'upstream_malformed' | 'unsupported_result' | 'visible_undecided' | 'no_longer_visible'
+    }
 
 export type Screening = {
   request: Request
@@ -44,6 +47,8 @@ export type Screening = {
   owner: string
   tools: KnownTools
   visible: (items: Item[]) => Promise<Judgement>
+  /** of an answer that comes later than its call: what the call named, which must still be visible */
+  late?: Item | undefined
 }
 
 /** URLElicitationRequired (2025-11-25): a server request in the dress of an error. */
@@ -53,6 +58,11 @@ const URL_ELICITATION_REQUIRED = -32042
 export async function screen(response: Response, at: Screening): Promise<Screened> {
   const { request } = at
   if (response.id !== request.id) return { ok: false, fault: 'upstream_malformed' }
+  if (at.late) {
+    const judged = await at.visible([at.late])
+    if (judged.kind !== 'visible') return { ok: false, fault: 'visible_undecided' }
+    if (judged.visible.length === 0) return { ok: false, fault: 'no_longer_visible' }
+  }
   if (response.error) {
     const { code } = response.error
     if (code === URL_ELICITATION_REQUIRED) return { ok: false, fault: 'unsupported_result' }

@@ -90,6 +90,8 @@ export type Call = {
   headers: Record<string, string>
   /** the upstream's own session id */
   session?: string
+  /** the upstream's own id of the event after which a stream is resumed */
+  lastEventId?: string
   /** the one upstream credential that came with a verified assertion */
   authorization?: string
   signal: AbortSignal
@@ -98,10 +100,13 @@ export type Call = {
 export type Reply =
   /** `message`: what an upstream that had to read the body already read in it, strictly */
   | { kind: 'message'; status: number; body: Uint8Array; message?: Message; session?: string }
-  | { kind: 'stream'; frames: AsyncIterable<string>; session?: string }
+  | { kind: 'stream'; frames: AsyncIterable<UpstreamFrame>; session?: string }
   | { kind: 'accepted'; session?: string }
   | { kind: 'status'; status: number }
   | { kind: 'failed'; fault: 'upstream_failed' | 'upstream_timeout' | 'upstream_malformed' | 'upstream_busy' }
+
+/** One event of a stream of the upstream: `data` is a message, or empty; `id` is the upstream's own, to resume from. */
+export type UpstreamFrame = { data: string; id?: string; retry?: number }
 
 /** One request as it arrived, whatever carried it. */
 export type Arrival = {
@@ -139,5 +144,8 @@ export type Answer =
     }
   | { kind: 'accepted'; status: 200 | 202 | 204; session?: string; decision_id: string }
 
-/** One message of a stream; `final` is the response, after which nothing comes. */
-export type StreamItem = { text: string; final: boolean }
+/**
+ * One message of a stream, or none (an empty `text`) where an event only moves on the id to resume from. `final` is the
+ * response, after which nothing comes. `retry` in milliseconds.
+ */
+export type StreamItem = { text: string; final: boolean; id?: string; retry?: number }

@@ -1,5 +1,12 @@
 import { HEADER_MISMATCH } from '../mcp/error.ts'
-import { classify, type Era, LATEST_LEGACY, LEGACY_VERSIONS, makeHeaders } from '../mcp/headers.ts'
+import {
+  ASSUMED_VERSION,
+  classify,
+  type Era,
+  LATEST_LEGACY,
+  LEGACY_VERSIONS,
+  makeHeaders,
+} from '../mcp/headers.ts'
 import {
   type Notification,
   type Request,
@@ -11,9 +18,10 @@ import {
 import { type Method, methodOf } from '../mcp/methods.ts'
 import { mirrorParams } from '../mcp/param-headers.ts'
 import { isObject, type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
-import { claimedOwner, ownerKey, ownerOf } from '../pdp/identity.ts'
+import { claimedOwner, type Owner, ownerKey, ownerOf } from '../pdp/identity.ts'
 import { type Draft, draftOf, draftOfStream, keyedDigest, type Setting } from '../pdp/input.ts'
 import type { Context, Exchange } from './handle.ts'
+import type { Answered, Place } from './place.ts'
 import type { Arrival, Call } from './ports.ts'
 import type { RefusalReason } from './refusal.ts'
 import type { Session } from './session.ts'
@@ -27,6 +35,8 @@ export type Read = {
   era: Era
   version: string
   session: Session | undefined
+  /** where a stream is resumed */
+  place?: Place
   /** `mcp-param-*` of the upstream request */
   params?: Record<string, string>
   /** why it is refused as soon as it is known who asks */
@@ -110,29 +120,50 @@ function paramsOf(
 /** Refused until what they bring is decided in full. */
 const NOT_YET = /^(?:subscriptions\/listen|(?:notifications\/)?tasks\/.*)$/
 
-/** GET opens the stream of a session and DELETE ends it; both are legacy. */
+/**
+ * GET opens the stream of a session, or one that is resumed; DELETE ends a session. All of it is legacy. A server without
+ * sessions has no stream that is one client's alone, but for the rest of one that it began.
+ */
 export function readStream(context: Context, exchange: Exchange): ReadResult {
   const { arrival } = exchange
   const no = (reason: RefusalReason): ReadResult => ({ ok: false, reason, id: null })
   const session = openSession(context, arrival)
-  if (session === undefined) return no('no_session')
-  if (session === 'unknown') return no('unknown_session')
   const { protocolVersion, lastEventId } = arrival.headers
+  const resumes = arrival.verb === 'GET' && lastEventId !== undefined
+  if (session === 'unknown') return no('unknown_session')
+  if (session === undefined && !resumes) return no('no_session')
   if (protocolVersion !== undefined && !LEGACY_VERSIONS.includes(protocolVersion))
     return no('unsupported_version')
-  if (lastEventId !== undefined) return no('resumption_unsupported')
-  const { version } = session
+  const version = session?.version ?? protocolVersion ?? ASSUMED_VERSION
   const setting = settingOf(context, exchange, version, session)
   const draft = draftOfStream(arrival.verb === 'GET' ? 'stream/open' : 'session/end', setting)
-  return {
-    ok: true,
-    read: { message: undefined, method: undefined, id: null, draft, era: 'legacy', version, session },
+  const read: Read = {
+    message: undefined,
+    method: undefined,
+    id: null,
+    draft,
+    era: 'legacy',
+    version,
+    session,
   }
+  if (!resumes) return { ok: true, read }
+  const owner = session?.owner ?? claimedOwnerOf(arrival)
+  const place = owner && context.sealer.places.open(lastEventId, { upstream: session?.upstream ?? '', owner })
+  if (!place) return { ok: true, read: { ...read, refusal: 'unknown_event' } }
+  draft.params = { lastEventId: keyedDigest(context.settings.digestKey, lastEventId) }
+  if (place.call) draft.parent = parentOf(place.call)
+  return { ok: true, read: { ...read, place } }
 }
+
+const parentOf = ({ decision_id, method, name }: Answered): NonNullable<Draft['parent']> => ({
+  decision_id,
+  method,
+  ...(method === 'tools/call' && name !== undefined && { tool: name }),
+})
 
 /** What goes to the upstream once it is allowed: made from the object that was judged. */
 export function callOf(context: Context, arrival: Arrival, read: Read): Call {
-  const { message, session, era, version } = read
+  const { message, session, era, version, place } = read
   return {
     kind: message?.kind ?? (arrival.verb === 'GET' ? 'open' : 'end'),
     ...(read.id !== null && { id: read.id }),
@@ -144,6 +175,7 @@ export function callOf(context: Context, arrival: Arrival, read: Read): Call {
       ? { ...makeHeaders(message, era, version), ...read.params }
       : { 'mcp-protocol-version': version },
     ...(session && session.upstream !== '' && { session: session.upstream }),
+    ...(place && { lastEventId: place.id }),
     ...(context.settings.forwardsAuthorization &&
       isUpstreamCredential(arrival.authorization) && { authorization: arrival.authorization }),
     // A stream of its own lives for a time; the answer to a call as long as the call.
@@ -181,9 +213,12 @@ function settingOf(
   }
 }
 
+function claimedOwnerOf({ who }: Arrival): Owner | undefined {
+  if (!who) return undefined
+  return 'identity' in who ? ownerOf(who.identity) : claimedOwner(who.assertion)
+}
+
 function claimedKey(arrival: Arrival): string {
-  if (!arrival.who) return ''
-  const owner =
-    'identity' in arrival.who ? ownerOf(arrival.who.identity) : claimedOwner(arrival.who.assertion)
+  const owner = claimedOwnerOf(arrival)
   return owner ? ownerKey(owner) : ''
 }

@@ -82,7 +82,7 @@ export const REFUSALS = {
   modern_needs_request: malformed('This protocol version takes requests only'),
   unknown_session: row(404, rpc.INVALID_REQUEST, 'There is no such session; start a new one'),
   no_session: row(405, rpc.INVALID_REQUEST, 'This needs a session'),
-  resumption_unsupported: malformed('Streams cannot be resumed here; open a new one'),
+  unknown_event: row(404, rpc.INVALID_REQUEST, 'There is no such event in this session; open a new stream'),
   // who
   assertion_missing: identity(
     'No identity: the X-Pomerium-Jwt-Assertion header is missing (is pass_identity_headers on?)',

@@ -4,11 +4,7 @@ import { noOpa } from '../support/policy.ts'
 import { CLIENT_SCENARIOS, count, differences, runClient } from './suite.ts'
 
 /** What the sidecar refuses so far. The list must be exact: a scenario that passes has to leave it. */
-const NOT_YET: string[] = [
-  'elicitation-sep1034-client-defaults',
-  'sse-retry',
-  'sep-2322-client-request-state',
-]
+const NOT_YET: string[] = ['elicitation-sep1034-client-defaults', 'sep-2322-client-request-state']
 
 describe.skipIf(noOpa)('the conformance suite’s client scenarios', () => {
   test.each(CLIENT_SCENARIOS)('%s of %s', { timeout: 120_000 }, async (scenario, version) => {

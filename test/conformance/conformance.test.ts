@@ -21,7 +21,6 @@ const NOT_YET = new Set([
   'input-required-result-request-state',
   'input-required-result-result-type',
   'input-required-result-tampered-state',
-  'server-sse-polling',
   'server-stateless',
   'tasks-capability-negotiation',
   'tasks-dispatch-and-envelope',

@@ -10,17 +10,22 @@ function reference(text: string): Frame[] {
   const lines = whole.split(/\r\n|\n|\r/).slice(0, -1)
   let data = ''
   let event = ''
+  let mark: { id?: string; retry?: number } = {}
   for (const line of lines) {
     if (line === '') {
-      if (data !== '') frames.push({ event: event === '' ? 'message' : event, data: data.slice(0, -1) })
+      if (data !== '' || Object.keys(mark).length > 0)
+        frames.push({ event: event === '' ? 'message' : event, data: data.slice(0, -1), ...mark })
       data = ''
       event = ''
+      mark = {}
       continue
     }
     if (line.startsWith(':')) continue
     const [, field, value] = /^([^:]*)(?::\u0020?(.*))?$/s.exec(line)!
     if (field === 'data') data += `${value ?? ''}\n`
     if (field === 'event') event = value ?? ''
+    if (field === 'id' && !value?.includes('\0')) mark.id = value ?? ''
+    if (field === 'retry' && /^[0-9]{1,9}$/.test(value ?? '')) mark.retry = Number(value)
   }
   return frames
 }
@@ -48,6 +53,10 @@ const CORPUS: [name: string, text: string, data: string[]][] = [
   ['two events', 'data: a\n\ndata: b\n\n', ['a', 'b']],
   ['event, id and retry', 'event: message\nid: 7\nretry: 10\ndata: a\n\n', ['a']],
   ['comments', ': hi\n:\ndata: a\n: between\ndata: b\n\n:\n\n', ['a\nb']],
+  ['an id without data', 'id: 7\n\ndata: a\n\n', ['', 'a']],
+  ['an id, a wait and empty data', 'id: 7\nretry: 500\ndata: \n\n', ['']],
+  ['the last of two ids', 'id: 7\nid: 8\ndata: a\n\n', ['a']],
+  ['waits that are none', 'retry: 1s\nretry: -1\nretry:\nretry: 99999999999\n\ndata: a\n\n', ['a']],
   ['no blank after the colon', 'data:a\n\n', ['a']],
   ['two blanks after the colon', 'data:  a\n\n', [' a']],
   ['a tab after the colon', 'data:\ta\n\n', ['\ta']],

@@ -20,6 +20,13 @@ export type Connected = {
 }
 
 const info = { name: 'test-agent', version: '1' }
+/** By itself a client gives up after three tries, sooner than a busy machine starts a sidecar anew. */
+const reconnectionOptions = {
+  initialReconnectionDelay: 100,
+  maxReconnectionDelay: 500,
+  reconnectionDelayGrowFactor: 1.5,
+  maxRetries: 100,
+}
 /** A real client, each of whose requests carries a fresh assertion, as Pomerium adds one. */
 export type Connect = (url: string, mint: () => string) => Promise<Connected>
 
@@ -45,7 +52,7 @@ const facade = (client: V1Client | V2Client, close: () => Promise<void>): Connec
 
 const v1: Connect = async (url, mint) => {
   const client = new V1Client(info)
-  const transport = new V1Transport(new URL(url), { fetch: withAssertion(mint) })
+  const transport = new V1Transport(new URL(url), { fetch: withAssertion(mint), reconnectionOptions })
   await client.connect(transport as Parameters<V1Client['connect']>[0])
   return facade(client, async () => {
     await transport.terminateSession()
@@ -57,7 +64,7 @@ const v2 =
   (mode: 'legacy' | 'auto' | { pin: string }): Connect =>
   async (url, mint) => {
     const client = new V2Client(info, { versionNegotiation: { mode } })
-    const transport = new V2Transport(new URL(url), { fetch: withAssertion(mint) })
+    const transport = new V2Transport(new URL(url), { fetch: withAssertion(mint), reconnectionOptions })
     await client.connect(transport)
     return facade(client, async () => {
       await transport.terminateSession()

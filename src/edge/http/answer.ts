@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { writeFrame } from '../../mcp/sse.ts'
-import type { Answer } from '../../pep/ports.ts'
+import type { Answer, StreamItem } from '../../pep/ports.ts'
 
 /** Milliseconds between comments on a silent stream, so that nothing on the way takes it for dead. */
 const HEARTBEAT = 15_000
@@ -91,7 +91,7 @@ async function writeStream(
     for (let step = await iterator.next(); !step.done; step = await iterator.next()) {
       // A drain may have ended it since; a write after that would be an error.
       if (response.writableEnded) break
-      if (!response.write(writeFrame(step.value.text)) && !(await drained(response, signal, cut))) {
+      if (!response.write(frameOf(step.value)) && !(await drained(response, signal, cut))) {
         response.destroy()
         break
       }
@@ -104,6 +104,8 @@ async function writeStream(
     if (!response.writableEnded) end(response, undefined, cut.aborted ? LAST : STALL)
   }
 }
+
+const frameOf = ({ text, id, retry }: StreamItem): string => writeFrame(text, id, retry)
 
 /** True when the client has read on; false when it is gone, reads nothing for too long, or the stream's time is up. */
 function drained(response: ServerResponse, signal: AbortSignal, cut: AbortSignal): Promise<boolean> {

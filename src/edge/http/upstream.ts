@@ -3,7 +3,7 @@ import type { RpcId } from '../../mcp/message.ts'
 import { createFrameReader } from '../../mcp/sse.ts'
 import { isPermit, type Permit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
-import type { Call, Ports, Reply } from '../../pep/ports.ts'
+import type { Call, Ports, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { essence } from './hop-headers.ts'
 
 export type HttpUpstreamSettings = {
@@ -59,12 +59,15 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
   let declining = 0
   const path = url.pathname + url.search
 
-  const headersOf = (call: Pick<Call, 'session' | 'authorization'>): Record<string, string> => {
+  const headersOf = (
+    call: Pick<Call, 'session' | 'lastEventId' | 'authorization'>,
+  ): Record<string, string> => {
     const headers: Record<string, string> = {
       accept: 'application/json, text/event-stream',
       'accept-encoding': 'identity',
     }
     if (call.session !== undefined) headers['mcp-session-id'] = call.session
+    if (call.lastEventId !== undefined) headers['last-event-id'] = call.lastEventId
     const authorization = call.authorization ?? settings.authorization
     if (authorization !== undefined) headers.authorization = authorization
     return headers
@@ -293,8 +296,8 @@ async function collect(
   return parts.length === 1 ? parts[0] : Buffer.concat(parts)
 }
 
-/** The data of each whole frame. Throws on text that is not UTF-8 and on a frame that is too large. */
-async function* framesOf(body: HttpAnswer['body'], limit: number, room: Room): AsyncGenerator<string> {
+/** Each whole frame. Throws on text that is not UTF-8 and on a frame that is too large. */
+async function* framesOf(body: HttpAnswer['body'], limit: number, room: Room): AsyncGenerator<UpstreamFrame> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   const reader = createFrameReader(limit)
   /** since the last frame that was whole: what the reader may hold */
@@ -308,8 +311,10 @@ async function* framesOf(body: HttpAnswer['body'], limit: number, room: Room): A
       const read = reader.push(decoder.decode(chunk as Buffer, { stream: true }))
       if (!read.ok) throw new Error(read.fault)
       for (const frame of read.frames) {
-        // An event without data only moves the id on; one of another name is no message of the transport.
-        if (frame.data !== '' && frame.event === 'message') yield frame.data
+        // One of another name is no message of the transport.
+        const { event, ...rest } = frame
+        const says = rest.data !== '' || rest.id !== undefined || rest.retry !== undefined
+        if (says && event === 'message') yield rest
       }
       if (read.frames.length === 0) continue
       room.used -= size - length

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { RpcId } from '../../mcp/message.ts'
 import { isPermit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
-import type { Call, Reply } from '../../pep/ports.ts'
+import type { Call, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { declineText, type Upstream } from '../http/upstream.ts'
 import { createLineSplitter } from './lines.ts'
 
@@ -216,7 +216,7 @@ const cancelText = (requestId: RpcId, reason: string): string =>
   JSON.stringify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId, reason } })
 
 /** Takes the place of the session's stream at once, not when it is first read; gives up no place but its own. */
-function openStream(session: Session, signal: AbortSignal): AsyncGenerator<string> {
+function openStream(session: Session, signal: AbortSignal): AsyncGenerator<UpstreamFrame> {
   const queue: string[] = []
   let length = 0
   let over = false
@@ -241,7 +241,7 @@ function openStream(session: Session, signal: AbortSignal): AsyncGenerator<strin
         const text = queue.shift()
         if (text !== undefined) {
           length -= text.length
-          yield text
+          yield { data: text }
         } else if (over) return
         else
           await new Promise<void>((resolve) => {

@@ -145,7 +145,7 @@ test('a stream delivers nothing after its age, not even of a chunk that it has',
         frames: (async function* () {
           for (; yielded < 100; yielded++) {
             await new Promise((resolve) => setTimeout(resolve, 20))
-            yield note
+            yield { data: note }
           }
         })(),
       }),
@@ -173,7 +173,7 @@ test('a stream that its client does not read ends with its age, not with the pat
         kind: 'stream',
         frames: (async function* () {
           try {
-            for (let i = 0; i < 100; i++) yield big
+            for (let i = 0; i < 100; i++) yield { data: big }
           } finally {
             ended = performance.now()
           }

@@ -167,7 +167,7 @@ test('notifications go to the one open stream; a second stream is refused; the s
     status: 405,
   })
   await upstream.forward(permit, call('notify', session))
-  expect(JSON.parse((await first).value)).toMatchObject({ method: 'notifications/message' })
+  expect(JSON.parse((await first).value.data)).toMatchObject({ method: 'notifications/message' })
   gone.abort()
   expect(await frames.next()).toMatchObject({ done: true })
   expect(await upstream.forward(permit, call('', session, { kind: 'open' }))).toMatchObject({
@@ -259,9 +259,9 @@ test('what waits for a slow reader of a stream is bounded in bytes', async () =>
   await upstream.forward(permit, call('flood', session))
   client.abort()
   let [frames, bytes] = [0, 0]
-  for await (const frame of reply.frames) {
-    expect(JSON.parse(frame).params.data.startsWith(`${frames++}x`)).toBe(true)
-    bytes += frame.length
+  for await (const { data } of reply.frames) {
+    expect(JSON.parse(data).params.data.startsWith(`${frames++}x`)).toBe(true)
+    bytes += data.length
   }
   expect(bytes).toBeGreaterThan(8 << 20)
   expect(bytes).toBeLessThanOrEqual(16 << 20)
