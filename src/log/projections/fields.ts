@@ -4,7 +4,14 @@ import { isObject, type Json, type JsonObject } from '../../mcp/strict-json.ts'
  * Where a value of an event goes in each schema: the table of docs/siem.md. What is made of several values is in the file
  * of each schema; what has no row is kept whole under `REST`.
  */
-export type Field = { from: string; ecs?: string; otel?: string; ocsf?: string }
+export type Field = {
+  from: string
+  ecs?: string
+  otel?: string
+  ocsf?: string
+  /** written as text: what a client chooses to be a number or text must have one type in an index */
+  text?: true
+}
 
 export const FIELDS: Field[] = [
   { from: 'custom.event_id', ecs: 'event.id', otel: 'log.record.uid', ocsf: 'metadata.uid' },
@@ -81,7 +88,13 @@ export const FIELDS: Field[] = [
     ocsf: 'http_request.uid',
   },
   { from: 'custom.request_id', ecs: 'http.request.id', otel: 'http.request.id', ocsf: 'http_request.uid' },
-  { from: 'custom.rpc_id', ecs: 'mcp.request.id', otel: 'jsonrpc.request.id', ocsf: 'api.request.uid' },
+  {
+    from: 'custom.rpc_id',
+    ecs: 'mcp.request.id',
+    otel: 'jsonrpc.request.id',
+    ocsf: 'api.request.uid',
+    text: true,
+  },
   { from: 'custom.subject', ecs: 'user.id', otel: 'user.id', ocsf: 'actor.user.uid' },
 
   { from: 'custom.method', ecs: 'event.action', otel: 'mcp.method.name', ocsf: 'api.operation' },
@@ -96,6 +109,7 @@ export const FIELDS: Field[] = [
     ecs: 'mcp.response.status_code',
     otel: 'rpc.response.status_code',
     ocsf: 'api.response.error',
+    text: true,
   },
   { from: 'custom.tool_error', ecs: 'mcp.tool.error', otel: 'mcp.tool.error' },
   { from: 'custom.bytes', ecs: 'http.response.body.bytes', otel: 'http.response.body.size' },
@@ -133,7 +147,7 @@ export function split(
     const value = to === undefined ? undefined : valueAt(event, field.from)
     if (to === undefined || value === undefined) continue
     // A value of the first row wins: what is said twice is said alike.
-    if (!mapped.some(([path]) => path === to)) mapped.push([to, value])
+    if (!mapped.some(([path]) => path === to)) mapped.push([to, field.text ? String(value) : value])
     remove(rest, field.from)
   }
   return { mapped, rest }

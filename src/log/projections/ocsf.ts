@@ -146,8 +146,8 @@ function resourcesOf(event: JsonObject): JsonObject[] {
   })
 }
 
-/** Text where OCSF has text: ids and codes may be numbers here. */
-const TEXT = new Set(['api.request.uid', 'api.response.error', 'status_code'])
+/** Text where OCSF has text. */
+const TEXT = new Set(['status_code'])
 const ofType = (path: string, value: Json): Json =>
   TEXT.has(path)
     ? String(value)

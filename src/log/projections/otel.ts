@@ -80,7 +80,6 @@ function errorOf(event: JsonObject): string | undefined {
 
 const attribute = ([key, value]: [string, Json]): JsonObject => ({ key, value: anyValue(value) })
 
-/** Ids and request ids are text wherever the protocol lets a client choose between text and number. */
 function anyValue(value: Json): JsonObject {
   if (typeof value === 'string') return { stringValue: value }
   if (typeof value === 'boolean') return { boolValue: value }
