@@ -52,7 +52,7 @@ const settings: JudgeSettings = {
   digests: { policy_digest: policy.digests.policy, data_digest: policy.digests.data },
 }
 const keys = readJwks(readFileSync(mcp.identity.keys.path, 'utf8'))
-const metrics = createMetrics('bench', { replaced: () => 0, spool: spool.state })
+const metrics = createMetrics('bench', { replaced: () => 0, spool: spool.state, sinks: () => [] })
 const upstream = createHttpUpstream({
   url: mcp.upstream.url,
   connections: 256,

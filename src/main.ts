@@ -13,6 +13,10 @@ const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Co
     does: 'say what is wrong with a configuration, and stop',
     load: () => import('./commands/check.ts'),
   },
+  sinks: {
+    does: 'send a marked event to each output, and say what came back',
+    load: () => import('./commands/sinks.ts'),
+  },
 }
 
 const USAGE = `mcp-opa-sidecar decides each MCP call with Rego, between Pomerium and one MCP server.

@@ -78,7 +78,11 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       digests: digestsOf(policy),
     },
   })
-  const metrics = createMetrics(world.version, { replaced: pool.replaced, spool: spool.state })
+  const metrics = createMetrics(world.version, {
+    replaced: pool.replaced,
+    spool: spool.state,
+    sinks: () => sinks.state(),
+  })
   const bundles = createBundles(config.bundles, mcp.path, {
     take: (policy, swapped) =>
       pool.activate(judgingBy(policy), () => {

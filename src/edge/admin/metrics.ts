@@ -1,5 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { SinkState } from '../audit/sinks/runner.ts'
 import type { BundleNews } from '../bundles/status.ts'
+import { sinkMetrics } from './sink-metrics.ts'
 
 /** Names that an OPA operator knows where the thing is the same (OPA docs, "Monitoring"); `mcp_` where it is ours. */
 export type Metrics = {
@@ -61,7 +63,11 @@ function bundleMetrics(registers: Registry[]): BundleNews {
 /** @param read values that are asked for when metrics are */
 export function createMetrics(
   version: string,
-  read: { replaced: () => number; spool: () => { seq: number; lost: number } },
+  read: {
+    replaced: () => number
+    spool: () => { seq: number; lost: number; bytes: number; maxBytes: number }
+    sinks: () => SinkState[]
+  },
 ): Metrics {
   const registry = new Registry()
   const registers = [registry]
@@ -107,11 +113,14 @@ export function createMetrics(
     })
   gauge('mcp_judge_replaced', 'Judging threads that were stopped at a deadline or died.', read.replaced)
   gauge('mcp_spool_seq', 'Sequence number of the last record.', () => read.spool().seq)
+  gauge('mcp_spool_bytes', 'Bytes of the record on disk.', () => read.spool().bytes)
+  gauge('mcp_spool_max_bytes', 'Bytes that the record may have.', () => read.spool().maxBytes)
   gauge(
     'mcp_spool_lost',
     'Records that could not be written since the last that could.',
     () => read.spool().lost,
   )
+  sinkMetrics(registers, read.sinks)
   new Gauge({
     name: 'mcp_opa_sidecar_info',
     help: 'The running version.',
