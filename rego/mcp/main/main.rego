@@ -7,26 +7,48 @@
 package mcp.main
 
 import data.mcp.reason
+import data.mcp.request
 
 # METADATA
 # title: May this message pass?
 # description: |
-#   `allow` is what is enforced. `dry_run` is there only where the rules marked `enforcement: dryrun` would
-#   change it.
+#   `allow` is what is enforced. `dry_run` is there only where the rules that are not enforced yet would change it:
+#   those marked `enforcement: dryrun`, and those that `config.dry_run` names.
 # scope: document
 # entrypoint: true
 # custom:
 #   contract: 1
-decision := object.union(_outcome(_enforced), _dry_run)
+decision := _outcome(_denials, _grants) if not _any_dry
+
+decision := _enforced if {
+	_any_dry
+	_enforced.allow == _whole.allow
+}
+
+decision := object.union(_enforced, {"dry_run": _whole}) if {
+	_any_dry
+	_enforced.allow != _whole.allow
+}
 
 # METADATA
 # title: Which of these things may the caller know of?
-# description: From the index of each visible item of `input.items`, as a string, to `true`.
+# description: |
+#   From the index of each visible item of `input.items`, as a string, to `true` or to a narrowed schema. What one
+#   family shows and another hides is hidden.
 # scope: document
 # entrypoint: true
 # custom:
 #   contract: 1
-visible[format_int(index, 10)] := true if some index in data.mcp.rules[_].visible
+visible[format_int(index, 10)] := _shown(index) if {
+	not _all_dry
+	some index in data.mcp.rules[_].visible
+	not _hidden[index]
+}
+
+visible[format_int(index, 10)] := true if {
+	_all_dry
+	some index, _ in input.items
+}
 
 # METADATA
 # description: What is said where nothing allowed the message and no family can say what is missing.
@@ -35,46 +57,96 @@ visible[format_int(index, 10)] := true if some index in data.mcp.rules[_].visibl
 #   code: not_granted
 _not_granted := reason.of(rego.metadata.rule())
 
+# METADATA
+# description: What is said of a message that the policy would refuse where all of it runs dry.
+# title: The policy is not enforced here, only evaluated
+# custom:
+#   code: dry_run
+_not_enforced := reason.of(rego.metadata.rule())
+
 _denials := {denial | some denial in data.mcp.rules[_].deny}
 
 _grants := {grant | some grant in data.mcp.rules[_].allow}
 
 _explanations := {explanation | some explanation in data.mcp.rules[_].explain}
 
-_enforced := {
-	"deny": {denial | some denial in _denials; not _is_dry_run(denial)},
-	"allow": {grant | some grant in _grants; not _is_dry_run(grant)},
+_whole := _outcome(_denials, _grants)
+
+_enforced := _outcome({d | some d in _denials; not _is_dry(d)}, {g | some g in _grants; not _is_dry(g)}) if not _all_dry
+
+_enforced := _whole if {
+	_all_dry
+	_whole.allow
 }
 
-_is_dry_run(found) if found.enforcement == "dryrun"
-
-_dry_run := {} if not _marked
-
-_dry_run := _difference(_outcome(_enforced), _outcome({"deny": _denials, "allow": _grants})) if _marked
-
-_marked if {
-	some found in (_denials | _grants)
-	_is_dry_run(found)
+_enforced := {"allow": true, "reasons": [_not_enforced]} if {
+	_all_dry
+	not _whole.allow
 }
 
-_difference(enforced, whole) := {} if enforced.allow == whole.allow
+_any_dry if _all_dry
 
-_difference(enforced, whole) := {"dry_run": whole} if enforced.allow != whole.allow
-
-_outcome(found) := {"allow": false, "reasons": _sorted(found.deny)} if count(found.deny) > 0
-
-_outcome(found) := {"allow": true, "reasons": _sorted(found.allow)} if {
-	count(found.deny) == 0
-	count(found.allow) > 0
+_any_dry if {
+	some found in _denials
+	_is_dry(found)
 }
 
-_outcome(found) := {"allow": false, "reasons": _sorted(_missing)} if {
-	count(found.deny) == 0
-	count(found.allow) == 0
+_any_dry if {
+	some found in _grants
+	_is_dry(found)
+}
+
+# Who is not known is never let in.
+_all_dry if {
+	"all" in _dry_settings
+	request.identified
+}
+
+_is_dry(found) if found.enforcement == "dryrun"
+
+_is_dry(found) if {
+	some codes in _dry_settings
+	is_array(codes)
+	found.code in codes
+}
+
+_dry_settings contains data.config.dry_run
+
+_dry_settings contains request.settings.dry_run
+
+_hidden := {index |
+	some code, indexes in data.mcp.rules[_].hidden
+	not _is_dry({"code": code})
+	some index in indexes
+}
+
+_shown(index) := {"inputSchema": _narrowed[index]} if _narrowed[index]
+
+_shown(index) if not _narrowed[index]
+
+_narrowed[index] := schema if some index, schema in data.mcp.rules[_].narrowed
+
+_outcome(denials, _) := {"allow": false, "reasons": _sorted(denials)} if count(denials) > 0
+
+_outcome(denials, grants) := {"allow": true, "reasons": _sorted(grants)} if {
+	count(denials) == 0
+	count(grants) > 0
+}
+
+_outcome(denials, grants) := {"allow": false, "reasons": _sorted(_missing)} if {
+	count(denials) == 0
+	count(grants) == 0
 }
 
 _missing := _explanations if count(_explanations) > 0
 
 _missing := {_not_granted} if count(_explanations) == 0
 
-_sorted(reasons) := [pair[1] | some pair in sort([[found.code, object.remove(found, ["enforcement"])] | some found in reasons])]
+# Sets are in no order in WebAssembly.
+_sorted(reasons) := [object.remove(found, ["enforcement"]) | some found in reasons] if count(reasons) < 2
+
+_sorted(reasons) := [pair[1] |
+	some pair in sort([[found.code, object.remove(found, ["enforcement"])] | some found in reasons])
+] if {
+	count(reasons) > 1
+}

@@ -92,3 +92,51 @@ test_visible_is_the_union_of_the_families_by_index if {
 		"three": {"deny": set()},
 	}
 }
+
+_families := {"one": {"allow": {_grant}}, "two": {"deny": {_ban}}}
+
+test_data_puts_rules_into_dry_run_by_code if {
+	main.decision == {"allow": true, "reasons": [_grant], "dry_run": {"allow": false, "reasons": [_ban]}} with input as {"server": "s"}
+		with data.mcp.rules as _families
+		with data.config as {"dry_run": ["banned"]}
+	main.decision == {"allow": true, "reasons": [_grant], "dry_run": {"allow": false, "reasons": [_ban]}} with input as {"server": "s"}
+		with data.mcp.rules as _families
+		with data.config as {"servers": {"s": {"dry_run": ["banned"]}}}
+	every value in [["other"], [], "banned", null, true, {"x": "banned"}, "ALL", ["all"]] {
+		not main.decision.allow with input as {"server": "s"} with data.mcp.rules as _families
+			with data.config as {"dry_run": value}
+	}
+}
+
+_known := {"server": "s", "identity": {"subject": "u"}, "items": [{"kind": "tool", "key": "t"}, {"kind": "tool", "key": "u"}]}
+
+test_data_puts_all_rules_into_dry_run if {
+	main.decision == {
+		"allow": true,
+		"reasons": [{"code": "dry_run", "title": "The policy is not enforced here, only evaluated"}],
+		"dry_run": {"allow": false, "reasons": [_ban]},
+	} with input as _known with data.mcp.rules as _families with data.config as {"dry_run": "all"}
+	main.decision == {"allow": true, "reasons": [_grant]} with input as _known
+		with data.mcp.rules as {"one": {"allow": {_grant}}}
+		with data.config as {"servers": {"s": {"dry_run": "all"}}}
+	main.visible == {"0": true, "1": true} with input as _known
+		with data.mcp.rules as {"one": {"visible": {0}}}
+		with data.config as {"dry_run": "all"}
+}
+
+test_a_dry_run_lets_nobody_in_who_is_not_known if {
+	asked := object.remove(_known, ["identity"])
+	not main.decision.allow with input as asked with data.mcp.rules as _families with data.config as {"dry_run": "all"}
+	main.visible == {} with input as asked with data.mcp.rules as {} with data.config as {"dry_run": "all"}
+}
+
+test_what_one_family_hides_is_hidden if {
+	families := {"one": {"visible": {0, 1}}, "two": {"hidden": {"banned": {1}}}}
+	main.visible == {"0": true} with data.mcp.rules as families
+	main.visible == {"0": true, "1": true} with data.mcp.rules as families with data.config as {"dry_run": ["banned"]}
+}
+
+test_a_schema_may_be_narrowed if {
+	families := {"one": {"visible": {0, 1}, "narrowed": {1: {"type": "object"}}}}
+	main.visible == {"0": true, "1": {"inputSchema": {"type": "object"}}} with data.mcp.rules as families
+}

@@ -1,13 +1,17 @@
 package mcp.request
 
 # METADATA
-# description: The grants of this caller on this server, in the order of the data.
+# description: The grants of this caller on this server that are in force, in the order of the data.
 grants := [grant |
 	identified
 	is_string(profile)
 	some grant in data.config.grants
+	input.server in grant.servers
 	_names_caller(grant)
-	on_server(grant)
+	_well_formed(grant)
+	_by_agent(grant)
+	_begun(grant)
+	_unexpired(grant)
 ]
 
 # METADATA
@@ -18,20 +22,14 @@ on_server(grant) if {
 }
 
 # METADATA
-# description: |
-#   Each condition of the grant holds. A condition that is malformed, or whose argument is absent or of another
-#   type, does not hold.
-conditions_hold(grant) if not grant.where
+# description: It is within the hours of the grant, where the grant has any.
+in_hours(grant) if not grant.hours
 
-conditions_hold(grant) if {
-	every name, condition in grant.where {
-		_condition_holds(arguments[name], condition)
-	}
-}
+in_hours(grant) if within(grant.hours)
 
 _names_caller(grant) if {
 	some group in grant.groups
-	group in groups
+	groups[group]
 }
 
 _names_caller(grant) if input.identity.subject in grant.subjects
@@ -41,67 +39,38 @@ _names_caller(grant) if {
 	lower(email) == lower(input.identity.email)
 }
 
+# A grant that names agents and nobody else is for whoever is one of them.
+_names_caller(grant) if {
+	is_array(grant.agents)
+	not grant.groups
+	not grant.subjects
+	not grant.emails
+}
+
+_by_agent(grant) if not grant.agents
+
+_by_agent(grant) if {
+	some name in grant.agents
+	_is_agent(data.config.agents[name])
+}
+
+# Told apart by what the assertion proves: never by the name that a client gives itself.
+_is_agent(agent) if input.identity.subject in agent.subjects
+
+_is_agent(agent) if input.identity.audience in agent.audiences
+
 # An unknown key makes a grant malformed: `repositorys` must not read as "every repository".
 _well_formed(grant) if {
 	is_string(grant.id)
-	object.remove(grant, _keys) == {}
-	every key in _lists {
-		is_array(object.get(grant, key, []))
-	}
-	is_object(object.get(grant, "where", {}))
-}
-
-_lists := [
-	"capabilities", "emails", "groups", "hosts", "methods", "prompts", "repositories",
-	"resources", "servers", "subjects", "templates", "tools", "toolsets",
-]
-
-_keys := array.concat(["id", "description", "where"], _lists)
-
-_condition_holds(value, condition) if {
-	is_object(condition)
-	condition != {}
-	every operator, operand in condition {
-		_holds(operator, value, operand)
+	every key, value in grant {
+		type_name(value) == data.mcp.request.grant_keys[key]
 	}
 }
 
-_holds("equals", value, operand) if value == operand
+_begun(grant) if not grant.not_before
 
-_holds("in", value, operand) if {
-	is_array(operand)
-	value in operand
-}
+_begun(grant) if now >= moment(grant.not_before)
 
-_holds("prefix", value, operand) if {
-	is_string(value)
-	is_string(operand)
-	operand != ""
-	startswith(value, operand)
-	not ".." in split(value, "/")
-}
+_unexpired(grant) if not grant.expires
 
-# Rego orders null < booleans < numbers < strings: without the type a range holds for the wrong things.
-_holds("above", value, operand) if {
-	is_number(value)
-	is_number(operand)
-	value > operand
-}
-
-_holds("below", value, operand) if {
-	is_number(value)
-	is_number(operand)
-	value < operand
-}
-
-_holds("min", value, operand) if {
-	is_number(value)
-	is_number(operand)
-	value >= operand
-}
-
-_holds("max", value, operand) if {
-	is_number(value)
-	is_number(operand)
-	value <= operand
-}
+_unexpired(grant) if now < moment(grant.expires)

@@ -15,6 +15,13 @@ asks if {
 }
 
 # METADATA
+# description: A client asks the server to run a tool.
+calls if {
+	input.method == "tools/call"
+	asks
+}
+
+# METADATA
 # description: The caller is known by a subject.
 identified if {
 	is_string(input.identity.subject)

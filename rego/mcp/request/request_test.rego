@@ -152,3 +152,210 @@ test_a_malformed_condition_does_not_hold if {
 		not _where_holds(condition, {"x": condition})
 	}
 }
+
+test_a_call_is_a_request_to_run_a_tool if {
+	request.calls with input as {"kind": "request", "direction": "to_server", "method": "tools/call"}
+	not request.calls with input as {"kind": "request", "direction": "to_server", "method": "tools/list"}
+	not request.calls with input as {"kind": "request", "direction": "to_client", "method": "tools/call"}
+}
+
+test_like if {
+	_where_holds({"like": ["main", "feature/*"]}, {"x": "main"})
+	_where_holds({"like": ["main", "feature/*"]}, {"x": "feature/a/b"})
+	not _where_holds({"like": ["feature/*"]}, {"x": "feature/../main"})
+	not _where_holds({"like": ["feature/*"]}, {})
+	not _where_holds({"like": "main"}, {"x": "main"})
+	not _where_holds({"like": ["*"]}, {"x": "main"})
+	every value in _others {
+		not _where_holds({"like": ["main", 1, null, "feature/*"]}, {"x": value})
+	}
+}
+
+test_under if {
+	every value in ["docs", "docs/", "docs/a.md", "/srv/x", "/srv/x/y"] {
+		_where_holds({"under": ["docs/", "/srv/x"]}, {"x": value})
+	}
+	every value in array.concat(_others, [
+		"docs2/a", "docs/../a", "docs//a", "./docs/a", "docs/./a", "/docs", "docs/a\\..\\b",
+		"docs/%2e%2e/a", "docs/a\u0000", "/srv", "/srv/xy", "/", "..",
+	]) {
+		not _where_holds({"under": ["docs/", "/srv/x", null, 1]}, {"x": value})
+	}
+	not _where_holds({"under": ["", "/"]}, {"x": "/etc/passwd"})
+	not _where_holds({"under": "docs"}, {"x": "docs/a"})
+	not _where_holds({"under": ["docs"]}, {})
+}
+
+test_sizes if {
+	_where_holds({"min_size": 1, "max_size": 3}, {"x": "abc"})
+	_where_holds({"max_size": 3}, {"x": [1, 2, 3]})
+	_where_holds({"max_size": 1}, {"x": {"a": 1}})
+	not _where_holds({"min_size": 4}, {"x": "abc"})
+	not _where_holds({"max_size": 2}, {"x": "abc"})
+	every operator in ["min_size", "max_size"] {
+		not _where_holds({operator: 3}, {})
+		every value in [null, false, true, 3, 3.5] {
+			not _where_holds({operator: 3}, {"x": value})
+		}
+		not _where_holds({operator: "3"}, {"x": "abc"})
+		not _where_holds({operator: null}, {"x": "abc"})
+	}
+}
+
+test_type if {
+	_where_holds({"type": "boolean"}, {"x": false})
+	not _where_holds({"type": "boolean"}, {"x": "false"})
+	not _where_holds({"type": "null"}, {})
+}
+
+test_each if {
+	_where_holds({"each": {"in": ["a", "b"]}}, {"x": ["a", "b", "a"]})
+	_where_holds({"each": {"in": ["a", "b"]}, "min_size": 1}, {"x": ["a"]})
+	not _where_holds({"each": {"in": ["a", "b"]}, "min_size": 1}, {"x": []})
+	not _where_holds({"each": {"in": ["a"]}}, {"x": ["a", "b"]})
+	not _where_holds({"each": {"in": ["a"]}}, {"x": "a"})
+	not _where_holds({"each": {"in": ["a"]}}, {"x": {"k": "a"}})
+	not _where_holds({"each": {}}, {"x": ["a"]})
+	not _where_holds({"each": ["a"]}, {"x": ["a"]})
+	not _where_holds({"each": {"in": ["a"]}}, {})
+}
+
+test_one_of_several_conditions if {
+	either := [{"absent": true}, {"in": ["main"]}]
+	_where_holds(either, {})
+	_where_holds(either, {"x": "main"})
+	every value in _others {
+		not _where_holds(either, {"x": value})
+	}
+	not _where_holds([{"in": ["main"]}], {})
+	not _where_holds({"absent": true}, {})
+	not _where_holds([{"absent": false}], {})
+	not _where_holds([null, "main", {}], {"x": "main"})
+}
+
+test_an_argument_within_another if {
+	holds := {"where": {"/a/b": {"equals": 1}}}
+	request.conditions_hold(holds) with input as {"arguments": {"a": {"b": 1}}}
+	every value in [{}, {"a": {}}, {"a": 1}, {"a": {"b": 2}}, {"a": null}, {"a/b": 1}, {"/a/b": 1}] {
+		not request.conditions_hold(holds) with input as {"arguments": value}
+	}
+	request.conditions_hold({"where": {"/a/b": [{"absent": true}]}}) with input as {"arguments": {"a": {}}}
+	not request.conditions_hold({"where": {"/a/b": [{"absent": true}]}}) with input as {"arguments": {"a": {"b": null}}}
+}
+
+_agents := {
+	"ci": {"subjects": ["svc:ci"]},
+	"route": {"audiences": ["agent.acme.example"]},
+}
+
+_agent_applies(grant, identity) if {
+	count(request.grants) == 1 with input as {"server": "s", "identity": identity}
+		with data.config as {"servers": {"s": {"profile": "generic"}}, "agents": _agents, "grants": [grant]}
+}
+
+test_agents_are_told_apart_by_subject_and_audience if {
+	grant := {"id": "g", "agents": ["ci", "route", "unknown"], "servers": ["s"]}
+	_agent_applies(grant, {"subject": "svc:ci"})
+	_agent_applies(grant, {"subject": "ann", "audience": "agent.acme.example"})
+	not _agent_applies(grant, {"subject": "ann", "audience": "other"})
+	not _agent_applies(grant, {"audience": "agent.acme.example"})
+}
+
+test_a_grant_for_a_group_through_an_agent_needs_both if {
+	grant := {"id": "g", "groups": ["eng"], "agents": ["route"], "servers": ["s"]}
+	_agent_applies(grant, {"subject": "ann", "groups": ["eng"], "audience": "agent.acme.example"})
+	not _agent_applies(grant, {"subject": "ann", "groups": ["eng"], "audience": "x"})
+	not _agent_applies(grant, {"subject": "ann", "groups": ["ops"], "audience": "agent.acme.example"})
+	not _agent_applies({"id": "g", "groups": [], "agents": ["route"], "servers": ["s"]}, {
+		"subject": "ann", "audience": "agent.acme.example",
+	})
+}
+
+_in_force(grant, now) if {
+	count(request.grants) == 1 with input as object.union(_input, {"time_ms": now})
+		with data.config as {"servers": {"s": {"profile": "generic"}}, "grants": [object.union(_grant, grant)]}
+}
+
+test_grants_begin_and_expire if {
+	noon := request.moment("2026-12-31T12:00:00Z")
+	_in_force({"expires": "2026-12-31T12:00:01Z"}, noon)
+	not _in_force({"expires": "2026-12-31T12:00:00Z"}, noon)
+	_in_force({"not_before": "2026-12-31T12:00:00Z"}, noon)
+	not _in_force({"not_before": "2026-12-31T12:00:01Z"}, noon)
+	every now in [null, "2026", {}, false] {
+		not _in_force({"expires": "2999-01-01T00:00:00Z"}, now)
+		not _in_force({"not_before": "2000-01-01T00:00:00Z"}, now)
+	}
+	every text in [
+		"", "never", "2026-12-31", "2999-12-31T00:00:00", "2999-12-31T00:00Z", "2999-13-31T00:00:00Z",
+		"2999-00-31T00:00:00Z", "2999-12-32T00:00:00Z", "2999-12-31T24:00:00Z", "2999-12-31T00:60:00Z",
+		"2999-12-31T00:00:61Z", "2999-12-31T00:00:00+02:00", "zzzz-12-31T00:00:00Z", "2999-1.5-31T00:00:00Z", "1e9-1-1T0:0:0Z",
+	] {
+		not _in_force({"expires": text}, 1)
+		not _in_force({"not_before": text}, 99999999999999)
+	}
+}
+
+test_moments if {
+	request.moment("2000-01-01T00:00:00Z") == 946684800000
+	request.moment("2024-02-29T23:59:59Z") == 1709251199000
+	request.moment("2026-11-22T20:26:14Z") == 1795379174000
+}
+
+_within(hours, text) if {
+	request.within(hours) with input as {"time_ms": request.moment(text) + 500}
+}
+
+_day := {"days": ["mon", "fri"], "from": "08:30", "to": "18:00"}
+
+test_hours if {
+	_within(_day, "2026-11-23T08:30:00Z")
+	_within(_day, "2026-11-27T17:59:59Z")
+	not _within(_day, "2026-11-23T08:29:59Z")
+	not _within(_day, "2026-11-23T18:00:00Z")
+	not _within(_day, "2026-11-24T12:00:00Z")
+	_within({"days": ["sun"], "from": "00:00", "to": "24:00"}, "2026-11-22T23:59:59Z")
+	_within(object.union(_day, {"utc_offset_minutes": 120}), "2026-11-23T06:30:00Z")
+	_within({"days": ["mon"], "from": "00:00", "to": "01:00", "utc_offset_minutes": 120}, "2026-11-22T22:00:00Z")
+	not _within({"days": ["mon"], "from": "18:00", "to": "08:00"}, "2026-11-23T20:00:00Z")
+}
+
+test_malformed_hours_are_no_hours if {
+	every more in [
+		{"days": null}, {"days": "mon"}, {"days": []}, {"from": null}, {"from": "8"}, {"from": "25:00"}, {"from": "aa:bb"},
+		{"to": {}}, {"to": "18:60"}, {"utc_offset_minutes": "60"}, {"utc_offset_minutes": 1e9}, {"utc_offset_minutes": 0.5},
+		{"zone": "Europe/Bucharest"},
+	] {
+		not _within(object.union(_day, more), "2026-11-23T12:00:00Z")
+	}
+	every hours in [null, false, "mon", [], {}] {
+		not _within(hours, "2026-11-23T12:00:00Z")
+	}
+	not request.within(_day) with input as {}
+}
+
+_effect(name, annotations, settings) := effect if {
+	effect := request.effect(name, annotations) with input as {"server": "s"} with data.config.servers as {"s": settings}
+}
+
+test_what_a_tool_does if {
+	github := {"profile": "github", "effects": {"get_commit": "destructive", "own": "read", "odd": "safe"}}
+	_effect("get_commit", {}, github) == "destructive"
+	_effect("get_issue", {}, github) == "read"
+	_effect("delete_file", {}, github) == "destructive"
+	_effect("create_branch", {}, github) == "write"
+	_effect("own", {}, github) == "read"
+	_effect("odd", {"readOnlyHint": true}, object.union(github, {"trust_annotations": true})) == "destructive"
+}
+
+test_a_missing_hint_is_not_a_safe_one if {
+	trusted := {"profile": "generic", "trust_annotations": true}
+	_effect("t", {"readOnlyHint": true}, trusted) == "read"
+	_effect("t", {"readOnlyHint": false, "destructiveHint": false}, trusted) == "write"
+	_effect("t", {"readOnlyHint": true}, {"profile": "generic"}) == "destructive"
+	_effect("t", {"readOnlyHint": true}, {"profile": "generic", "trust_annotations": "yes"}) == "destructive"
+	every annotations in [{}, null, {"readOnlyHint": null}, {"readOnlyHint": "true"}, {"destructiveHint": null}, {"destructiveHint": 0}] {
+		_effect("t", annotations, trusted) == "destructive"
+	}
+	request.effect("t", {}) == "destructive" with input as {"server": "s"} with data.config as {}
+}

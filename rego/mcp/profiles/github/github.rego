@@ -13,19 +13,19 @@ import data.mcp.request
 # METADATA
 # description: Everything that the tool asks of its arguments holds.
 holds if {
+	count(_failed) == 0
 	_arguments_known
 	_addresses_plain
-	count(_failed) == 0
 }
 
 # METADATA
 # description: |
 #   How grants may name the repository of the call: `owner/repo` and `owner/*`, in lower case as GitHub folds
 #   them. Without a plain owner and repository there is no target, and no grant that lists repositories holds.
-targets := {
+targets := [{
 	concat("/", [_owner, _repo]),
 	concat("/", [_owner, "*"]),
-}
+}]
 
 # METADATA
 # title: Approving a pull request
@@ -47,6 +47,19 @@ extra["approve"] := reason.of(rego.metadata.rule()) if {
 extra["merge"] := reason.of(rego.metadata.rule()) if {
 	"base" in _checks
 	"base" in request.given
+}
+
+# METADATA
+# title: Merging where branches are protected
+# description: |
+#   The call has a number and does not say into which branch it merges. Where data names protected branches, it is
+#   taken to be one of them.
+# custom:
+#   code: protected_merge_not_granted
+#   help: ask a maintainer to merge; a call does not say into which branch it merges
+extra["merge_protected"] := reason.of(rego.metadata.rule()) if {
+	"unseen_base" in _checks
+	not _nothing_protected
 }
 
 # METADATA
@@ -133,7 +146,11 @@ _failed := {check | some check in _checks; not _passed(check)}
 
 _arguments_known if not _tool.arguments
 
-_arguments_known if object.remove(request.arguments, _tool.arguments) == {}
+_arguments_known if {
+	every name, _ in request.arguments {
+		name in _tool.arguments
+	}
+}
 
 _addresses_plain if {
 	every name, value in request.arguments {
@@ -141,7 +158,7 @@ _addresses_plain if {
 	}
 }
 
-_plain_where_address(name, _) if not name in data.mcp.profiles.github.address_arguments
+_plain_where_address(name, _) if not data.mcp.profiles.github.address_arguments[name]
 
 # A server that drops the fraction would act on another number than the one on record.
 _plain_where_address(_, value) if {
@@ -152,10 +169,19 @@ _plain_where_address(_, value) if {
 
 _plain_where_address(_, value) if {
 	is_string(value)
-	count({".", ".."} & {segment | some segment in split(value, "/")}) == 0
-	every character in ["%", "?", "#", "\\"] {
-		not contains(value, character)
-	}
+	not contains(value, "%")
+	not contains(value, "?")
+	not contains(value, "#")
+	not contains(value, "\\")
+	_no_dot_segment(value)
+}
+
+_no_dot_segment(value) if not contains(value, ".")
+
+_no_dot_segment(value) if {
+	segments := split(value, "/")
+	not "." in segments
+	not ".." in segments
 }
 
 _passed("base") if not "base" in request.given
@@ -200,15 +226,22 @@ _passed("labels") if {
 }
 
 _passed("text") if {
-	every text in [request.arguments[name] | some name in ["body", "title"]] {
-		is_string(text)
-		not _asks_to_merge(text)
-	}
+	_harmless_text("body")
+	_harmless_text("title")
 }
 
+_harmless_text(name) if not name in request.given
+
+_harmless_text(name) if {
+	is_string(request.arguments[name])
+	not _asks_to_merge(lower(request.arguments[name]))
+}
+
+# Lines are looked at only where a command is in the text at all.
 _asks_to_merge(text) if {
-	some line in split(replace(lower(text), "\r", "\n"), "\n")
 	some command in data.mcp.profiles.github.merge_commands
+	contains(text, command)
+	some line in split(replace(text, "\r", "\n"), "\n")
 	startswith(trim_space(line), command)
 }
 
@@ -229,7 +262,9 @@ _working_branch(name) if {
 	is_string(name)
 	trim(name, _branch_characters) == ""
 	segments := split(lower(name), "/")
-	count({"", ".", ".."} & {segment | some segment in segments}) == 0
+	every segment in segments {
+		not segment in {"", ".", ".."}
+	}
 	not segments[0] in {"heads", "refs", "remotes"}
 	_begins_working(name)
 	_unprotected(lower(name))
@@ -253,6 +288,15 @@ _unprotected(name) if {
 	}
 }
 
+_passed("unseen_base")
+
+# Only where data says of both lists, in so many words, that there is nothing in them.
+_nothing_protected if {
+	every list in _protected_lists {
+		list == []
+	}
+}
+
 # Those of the server, and those of the repository.
 _protected_lists := [
 	object.get(request.settings, "protected_branches", []),
@@ -271,7 +315,9 @@ _plain_path(path) if {
 	trim(path, _path_characters) == ""
 	path == trim_space(path)
 	segments := split(lower(path), "/")
-	count({"", ".", "..", ".git"} & {segment | some segment in segments}) == 0
+	every segment in segments {
+		not segment in {"", ".", "..", ".git"}
+	}
 	segments[0] != ".github"
 }
 

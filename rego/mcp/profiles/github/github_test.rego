@@ -49,7 +49,7 @@ test_every_check_is_known if {
 		every check in object.get(tool, "checks", []) {
 			check in {
 				"base", "branch", "event", "files", "labels", "path", "review_method",
-				"text", "workflow_method",
+				"text", "unseen_base", "workflow_method",
 			}
 		}
 	}
@@ -256,4 +256,23 @@ test_texts_to_which_bots_merge_are_not_written if {
 		}
 	}
 	_unmet("create_issue", {"title": "/merge"}) == {"merge_command"}
+}
+
+_merge_extra(settings) := sets if {
+	sets := {toolset | some toolset, _ in github.extra} with input as _input("merge_pull_request", {"pullNumber": 7})
+		with data.config.servers as {"github": settings}
+}
+
+test_a_merge_by_number_is_taken_to_be_into_a_protected_branch_where_there_are_any if {
+	_extra("merge_pull_request", {"pullNumber": 7}) == {"merge_protected"}
+	_extra("update_pull_request_branch", {"pullNumber": 7}) == {"merge_protected"}
+	_holds("merge_pull_request", {"pullNumber": 7})
+	_merge_extra({}) == set()
+	_merge_extra({"protected_branches": []}) == set()
+	_merge_extra({"protected_branches": ["main"]}) == {"merge_protected"}
+	_merge_extra({"repositories": {"acme/app": {"protected_branches": ["main"]}}}) == {"merge_protected"}
+	_merge_extra({"repositories": {"acme/other": {"protected_branches": ["main"]}}}) == set()
+	every value in [null, false, {}, "", 0] {
+		_merge_extra({"protected_branches": value}) == {"merge_protected"}
+	}
 }

@@ -1,6 +1,8 @@
 # METADATA
 # title: Banned tools
 # description: Bars the tools that data bans on this server for everyone, whatever is granted.
+# related_resources:
+#   - ref: https://modelcontextprotocol.io/specification/2025-11-25/server/tools#security-considerations
 # schemas:
 #   - input: schema.input
 package mcp.rules.banned
@@ -14,4 +16,13 @@ import data.mcp.request
 # custom:
 #   code: tool_banned
 #   severity: high
-deny contains reason.of(rego.metadata.rule()) if input.tool.name in request.banned
+deny contains reason.of(rego.metadata.rule()) if request.banned[input.tool.name]
+
+# METADATA
+# description: A banned tool is not shown.
+hidden.tool_banned contains index if {
+	count(request.banned) > 0
+	some index, item in input.items
+	item.kind == "tool"
+	request.banned[item.key]
+}

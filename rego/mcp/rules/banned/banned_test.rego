@@ -17,3 +17,8 @@ test_no_tool_and_no_bans_deny_nothing if {
 	count(banned.deny) == 0 with input as {"server": "github"} with data.config.banned as {"github": ["x"]}
 	count(banned.deny) == 0 with input as {"server": "github", "tool": {"name": "x"}} with data.config as {}
 }
+
+test_a_banned_tool_is_not_shown if {
+	items := [{"kind": "tool", "key": "x"}, {"kind": "prompt", "key": "x"}, {"kind": "tool", "key": "y"}]
+	banned.hidden.tool_banned == {0} with input as {"server": "s", "items": items} with data.config.banned as {"s": ["x"]}
+}

@@ -1,8 +1,10 @@
 # METADATA
-# title: Grants
+# title: Grants of tools and prompts
 # description: |
-#   Who may use which tools, prompts, resources and methods, from `data.config.grants`. What a kind of server
-#   needs beyond the grant, its profile says.
+#   Who may use which tools and prompts, from `data.config.grants`. What a kind of server needs beyond the grant, its
+#   profile says.
+# related_resources:
+#   - ref: https://modelcontextprotocol.io/specification/2025-11-25/server/tools
 # schemas:
 #   - input: schema.input
 package mcp.rules.grants
@@ -16,140 +18,49 @@ import data.mcp.request
 # custom:
 #   code: granted
 allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
-	_tool_call
+	request.calls
+	count(_covering) > 0
 	_profile_holds
-	count(_missing_extra) == 0
+	_extra_granted
 	some grant in array.concat(_covering, _covering_extra)
 }
 
 # METADATA
 # title: A grant names this prompt
-# description: Prompts are granted by name.
+# description: Prompts are granted by name; completions for their arguments with them.
 # custom:
 #   code: prompt_granted
 allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
+	input.prompt.name
 	request.asks
 	input.method in {"prompts/get", "completion/complete"}
 	some grant in request.grants
 	input.prompt.name in grant.prompts
+	request.in_hours(grant)
 	request.conditions_hold(grant)
 }
 
 # METADATA
-# title: A grant names this resource template
-# description: Completions for a template are granted by the template, word for word.
-# custom:
-#   code: template_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
-	request.asks
-	input.method == "completion/complete"
-	some grant in request.grants
-	input.template in grant.templates
-	request.conditions_hold(grant)
-}
-
-# METADATA
-# title: A grant covers this resource
-# description: Resources are granted by address, or by all that is below one.
-# custom:
-#   code: resource_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
-	request.asks
-	input.method in {"resources/read", "resources/subscribe", "resources/unsubscribe"}
-	some grant in request.grants
-	not grant.where
-	_covers(grant, input.resource.uri)
-}
-
-# METADATA
-# title: Grants cover each of these resources
-# description: One resource that is not granted refuses the whole subscription.
-# custom:
-#   code: resources_granted
-allow contains reason.of(rego.metadata.rule()) if {
-	request.asks
-	input.method == "subscriptions/listen"
-	count(input.resources) > 0
-	every resource in input.resources {
-		some grant in request.grants
-		not grant.where
-		_covers(grant, resource.uri)
-	}
-}
-
-# METADATA
-# title: A grant names this method
-# description: |
-#   For what names nothing: sampling, roots, elicitation in form mode, extensions. What names a tool, a prompt, a
-#   resource or a task is never granted by its method.
-# custom:
-#   code: method_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
-	some grant in _method_grants
-	object.get(input, ["elicitation", "mode"], "form") == "form"
-}
-
-# METADATA
-# title: A grant names this method and this host
-# description: An elicitation that opens a page is granted by the hosts it may open, over https.
-# custom:
-#   code: host_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
-	some grant in _method_grants
-	input.elicitation.mode == "url"
-	input.elicitation.url.scheme == "https"
-	input.elicitation.url.host in grant.hosts
-}
-
-# METADATA
-# description: The items that a grant names. Conditions on arguments hide nothing.
+# description: The items that a grant names. Conditions on arguments, repositories and hours hide nothing.
 # scope: document
 visible contains index if {
 	some index, item in input.items
-	item.kind == "tool"
+	item.kind in {"task", "tool"}
 	_tool_visible(item.key)
-	not item.key in request.banned
 }
 
 visible contains index if {
 	names := {name | some name in request.grants[_].prompts}
 	some index, item in input.items
 	item.kind == "prompt"
-	item.key in names
-}
-
-visible contains index if {
-	some index, item in input.items
-	item.kind in {"resource", "link", "embedded"}
-	some grant in request.grants
-	_covers(grant, item.key)
-}
-
-visible contains index if {
-	templates := {template | some template in request.grants[_].templates}
-	some index, item in input.items
-	item.kind == "template"
-	item.key in templates
-}
-
-# The values are those of a prompt or template that the caller was allowed to ask about.
-visible contains index if {
-	_completion_granted
-	some index, item in input.items
-	item.kind == "completion"
-}
-
-visible contains index if {
-	some index, item in input.items
-	item.kind == "capability"
-	item.key in {name | some name in request.grants[_].capabilities}
+	names[item.key]
 }
 
 # METADATA
 # title: No grant of the caller covers this tool
 # description: Says which set of tools it belongs to and which groups have it; code and title are made from data.
 explain contains explanation if {
-	_tool_call
+	request.calls
 	count(_giving) == 0
 	text := _texts[_toolset]
 	groups := _groups_with(_toolset)
@@ -160,14 +71,29 @@ explain contains explanation if {
 }
 
 # METADATA
+# title: The tool is granted, but not here
+# description: |
+#   A grant that lists repositories, channels, paths or endpoints holds only for calls that name some of them, and
+#   calls that change something may need a grant that lists them.
+# custom:
+#   code: out_of_scope
+explain contains reason.with_details(rego.metadata.rule(), {"scope": _scope}) if {
+	request.calls
+	count(_giving) > 0
+	count(_reaching) == 0
+	_scope != "repositories"
+}
+
+# METADATA
 # title: The tool is granted, but not on this repository
 # description: A grant that lists repositories holds only for calls that name one of them.
 # custom:
 #   code: repository_not_granted
 explain contains reason.of(rego.metadata.rule()) if {
-	_tool_call
+	request.calls
 	count(_giving) > 0
 	count(_reaching) == 0
+	_scope == "repositories"
 }
 
 # METADATA
@@ -176,34 +102,44 @@ explain contains reason.of(rego.metadata.rule()) if {
 # custom:
 #   code: condition_not_met
 explain contains reason.with_details(rego.metadata.rule(), {"grants": [grant.id | some grant in _reaching]}) if {
-	_tool_call
+	request.calls
 	count(_reaching) > 0
 	count(_covering) == 0
+	some grant in _reaching
+	request.in_hours(grant)
+}
+
+# METADATA
+# title: The tool is granted at other hours
+# description: It is outside the hours of each grant that gives the tool.
+# custom:
+#   code: outside_hours
+explain contains reason.with_details(rego.metadata.rule(), {"grants": [grant.id | some grant in _reaching]}) if {
+	request.calls
+	count(_reaching) > 0
+	every grant in _reaching {
+		not request.in_hours(grant)
+	}
 }
 
 # METADATA
 # description: What the profile says is wrong with a call that is granted.
 explain contains explanation if {
-	_tool_call
+	request.calls
 	count(_covering) > 0
 	some explanation in _unmet
 }
 
 explain contains explanation if {
-	_tool_call
+	request.calls
 	count(_covering) > 0
-	some toolset in _missing_extra
-	found := _extra[toolset]
+	some toolset, found in _extra
+	not _extra_given(toolset)
 	groups := _groups_with(toolset)
 	explanation := object.union(
 		object.union(_help(groups), found),
 		{"title": _needs(found.title, groups), "details": {"toolset": toolset, "groups": groups}},
 	)
-}
-
-_tool_call if {
-	request.asks
-	input.method == "tools/call"
 }
 
 # Part by part: the whole of a profile would be evaluated to look up one word of it.
@@ -215,11 +151,18 @@ _toolset := data.mcp.profiles[request.profile].tools[input.tool.name].toolset
 
 _texts := data.mcp.profiles[request.profile].toolsets
 
-_targets := data.mcp.profiles[request.profile].targets
-
 _extra := data.mcp.profiles[request.profile].extra
 
 _unmet := data.mcp.profiles[request.profile].unmet
+
+default _scope := "none"
+
+_scope := data.mcp.profiles[request.profile].scope
+
+_targets := data.mcp.profiles[request.profile].targets
+
+# The call changes something, so that a grant must say where.
+_bound if data.mcp.profiles[request.profile].bound
 
 _giving := [grant | some grant in request.grants; _gives(grant)]
 
@@ -229,14 +172,32 @@ _gives(grant) if _toolset in grant.toolsets
 
 _reaching := [grant | some grant in _giving; _reaches(grant)]
 
-_reaches(grant) if not grant.repositories
-
 _reaches(grant) if {
-	some pattern in grant.repositories
-	lower(pattern) in _targets
+	not _bound
+	_scopes_of(grant) == []
 }
 
-_covering := [grant | some grant in _reaching; request.conditions_hold(grant)]
+# Each thing that the call names must be in the grant.
+_reaches(grant) if {
+	_scopes_of(grant) == [_scope]
+	spelt := {_spelt(_scope, pattern) | some pattern in grant[_scope]}
+	count(_targets) > 0
+	every names in _targets {
+		count(names & spelt) > 0
+	}
+}
+
+_scopes_of(grant) := [scope | some scope in data.mcp.request.scopes; grant[scope]]
+
+_spelt("repositories", pattern) := lower(pattern)
+
+_spelt(scope, pattern) := pattern if scope != "repositories"
+
+_covering := [grant |
+	some grant in _reaching
+	request.in_hours(grant)
+	request.conditions_hold(grant)
+]
 
 # What the call needs beyond the tool itself, and the grants that give it.
 _covering_extra := [grant |
@@ -245,54 +206,33 @@ _covering_extra := [grant |
 	_gives_extra(grant, toolset)
 ]
 
-_missing_extra := {toolset |
-	some toolset, _ in _extra
-	every grant in request.grants {
-		not _gives_extra(grant, toolset)
+_extra_granted if {
+	every toolset in object.keys(_extra) {
+		_extra_given(toolset)
 	}
+}
+
+_extra_granted if not _extra
+
+_extra_given(toolset) if {
+	some grant in request.grants
+	_gives_extra(grant, toolset)
 }
 
 _gives_extra(grant, toolset) if {
 	toolset in grant.toolsets
 	_reaches(grant)
+	request.in_hours(grant)
 	request.conditions_hold(grant)
 }
 
-_tool_visible(name) if name in _named_tools
+_tool_visible(name) if _named_tools[name]
 
-_tool_visible(name) if _tools[name].toolset in _toolsets
+_tool_visible(name) if _toolsets[_tools[name].toolset]
 
 _named_tools := {name | some name in request.grants[_].tools}
 
 _toolsets := {toolset | some toolset in request.grants[_].toolsets}
-
-_covers(grant, uri) if {
-	is_string(uri)
-	uri in grant.resources
-}
-
-_covers(grant, uri) if {
-	not ".." in split(uri, "/")
-	some pattern in grant.resources
-	endswith(pattern, "/*")
-	startswith(uri, trim_suffix(pattern, "*"))
-}
-
-_method_grants := [grant |
-	some grant in request.grants
-	input.method in grant.methods
-	not input.method in _naming_methods
-	not grant.where
-]
-
-_naming_methods := {
-	"completion/complete", "prompts/get", "resources/read", "resources/subscribe", "resources/unsubscribe",
-	"subscriptions/listen", "tasks/cancel", "tasks/get", "tasks/result", "tasks/update", "tools/call",
-}
-
-_completion_granted if input.prompt.name in {name | some name in request.grants[_].prompts}
-
-_completion_granted if input.template in {template | some template in request.grants[_].templates}
 
 _groups_with(toolset) := sort({group |
 	some grant in data.config.grants

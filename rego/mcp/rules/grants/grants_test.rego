@@ -113,7 +113,7 @@ test_a_call_is_a_request_to_the_server if {
 
 test_repositories_hold_for_no_call_of_a_server_without_them if {
 	_allowed(_call("bound", {"owner": "acme", "repo": "app"})) == set()
-	_codes(_call("bound", {"owner": "acme", "repo": "app"})) == {"repository_not_granted"}
+	_codes(_call("bound", {"owner": "acme", "repo": "app"})) == {"out_of_scope"}
 }
 
 test_prompts_are_granted_by_name if {
@@ -123,95 +123,10 @@ test_prompts_are_granted_by_name if {
 	_allowed({"method": "prompts/get"}) == set()
 }
 
-test_templates_are_granted_word_for_word if {
-	_allowed({"method": "completion/complete", "template": "file:///{path}"}) == {"reader"}
-	_allowed({"method": "completion/complete", "template": "file:///{+path}"}) == set()
-	_allowed({"method": "completion/complete"}) == set()
-}
-
-test_resources_are_granted_by_address_or_below_one if {
-	every method in ["resources/read", "resources/subscribe", "resources/unsubscribe"] {
-		_allowed({"method": method, "resource": {"uri": "file:///readme.md"}}) == {"reader"}
-		_allowed({"method": method, "resource": {"uri": "repo://acme/app/x/y"}}) == {"reader"}
-		_allowed({"method": method, "resource": {"uri": "repo://acme/app"}}) == set()
-		_allowed({"method": method, "resource": {"uri": "repo://acme/app2/x"}}) == set()
-		_allowed({"method": method, "resource": {"uri": "repo://acme/app/../secret"}}) == set()
-		_allowed({"method": method, "resource": {"uri": null}}) == set()
-		_allowed({"method": method}) == set()
-	}
-}
-
-test_each_resource_of_a_subscription_must_be_granted if {
-	one := {"uri": "file:///readme.md"}
-	other := {"uri": "file:///etc/passwd"}
-	_allowed({"method": "subscriptions/listen", "resources": [one]}) == {"resources_granted"}
-	_allowed({"method": "subscriptions/listen", "resources": [one, other]}) == set()
-	_allowed({"method": "subscriptions/listen", "resources": []}) == set()
-	_allowed({"method": "subscriptions/listen", "resources": [one, {}]}) == set()
-}
-
-test_methods_that_name_nothing_are_granted_by_method if {
-	_allowed({"method": "sampling/createMessage", "direction": "to_client"}) == {"client"}
-	_allowed({"method": "elicitation/create", "direction": "to_client"}) == {"client"}
-	_allowed({"method": "elicitation/create", "direction": "to_client", "elicitation": {"mode": "form"}}) == {"client"}
-	_allowed({"method": "elicitation/create", "kind": "response"}) == {"client"}
-	_allowed({"method": "roots/list", "direction": "to_client"}) == set()
-}
-
-test_methods_that_name_something_are_not if {
-	_allowed(_call("anything", {})) == set()
-	_allowed({"method": "resources/read", "resource": {"uri": "file:///etc/passwd"}}) == set()
-}
-
-test_a_page_is_opened_only_on_a_granted_host_over_https if {
-	asked := {"method": "elicitation/create", "direction": "to_client", "elicitation": {
-		"mode": "url",
-		"url": {"href": "https://login.acme.com/", "scheme": "https", "host": "login.acme.com"},
-	}}
-	_allowed(asked) == {"client"}
-	_allowed(object.union(asked, {"elicitation": {"url": {"host": "evil.example"}}})) == set()
-	_allowed(object.union(asked, {"elicitation": {"url": {"scheme": "http"}}})) == set()
-	_allowed(object.union(asked, {"elicitation": {"mode": "other"}})) == set()
-}
-
-test_visible_are_the_things_that_are_granted if {
-	_visible([
-		{"kind": "tool", "key": "refund"},
-		{"kind": "tool", "key": "greet"},
-		{"kind": "prompt", "key": "greet"},
-		{"kind": "prompt", "key": "refund"},
-		{"kind": "resource", "key": "file:///readme.md"},
-		{"kind": "link", "key": "repo://acme/app/a"},
-		{"kind": "embedded", "key": "repo://acme/other/a"},
-		{"kind": "template", "key": "file:///{path}"},
-		{"kind": "template", "key": "file:///{other}"},
-		{"kind": "capability", "key": "tasks"},
-		{"kind": "capability", "key": "experimental"},
-		{"kind": "completion", "key": "v"},
-		{"kind": "task", "key": "t"},
-	]) == {0, 2, 4, 5, 7, 9}
-}
-
-test_completions_are_visible_where_the_question_was_granted if {
-	items := [{"kind": "completion", "key": "v"}]
-	every more in [{"prompt": {"name": "greet"}}, {"template": "file:///{path}"}] {
-		grants.visible == {0} with input as _asked(object.union({"items": items}, more)) with data.config as _config
-	}
-	every more in [{"prompt": {"name": "other"}}, {"template": "x"}, {}] {
-		grants.visible == set() with input as _asked(object.union({"items": items}, more)) with data.config as _config
-	}
-}
-
 test_a_condition_or_a_repository_hides_no_tool if {
 	names := ["run_workflow", "create_pull_request", "merge_pull_request", "get_me", "nonsense"]
 	items := [{"kind": "tool", "key": name} | some name in names]
 	grants.visible == {0, 1} with input as _asked({"server": "github", "items": items}) with data.config as _config
-}
-
-test_a_banned_tool_is_not_visible if {
-	items := [{"kind": "tool", "key": "lookup"}]
-	grants.visible == set() with input as _asked({"items": items})
-		with data.config as object.union(_config, {"banned": {"s": ["lookup"]}})
 }
 
 test_a_set_of_tools_is_granted_on_the_repositories if {
@@ -275,4 +190,63 @@ test_what_is_needed_besides_must_be_granted_too if {
 	_allowed(object.union(call, both)) == {"gh", "gh-merge"}
 	elsewhere := {"arguments": {"repo": "other"}}
 	_allowed(object.union(object.union(call, both), elsewhere)) == set()
+}
+
+test_visible_are_the_tools_prompts_and_tasks_that_are_granted if {
+	_visible([
+		{"kind": "tool", "key": "refund"},
+		{"kind": "tool", "key": "greet"},
+		{"kind": "prompt", "key": "greet"},
+		{"kind": "prompt", "key": "refund"},
+		{"kind": "task", "key": "refund"},
+		{"kind": "task", "key": "other"},
+	]) == {0, 2, 4}
+}
+
+test_a_scope_of_another_profile_reaches_nothing if {
+	grant := {"id": "g", "groups": ["support"], "servers": ["github"], "toolsets": ["read"], "channels": ["C1"]}
+	asked := _asked(_github("get_commit", {"owner": "acme", "repo": "app"}))
+	count(grants.allow) == 0 with input as asked with data.config.grants as [grant] with data.config.servers as _config.servers
+	both := object.union(grant, {"repositories": ["acme/app"]})
+	count(grants.allow) == 0 with input as asked with data.config.grants as [both] with data.config.servers as _config.servers
+}
+
+_hours_config(hours) := {
+	"servers": {"s": {"profile": "generic"}},
+	"grants": [{
+		"id": "day", "groups": ["support"], "servers": ["s"], "tools": ["t"], "prompts": ["p"],
+		"hours": hours, "where": {"x": {"equals": 1}},
+	}],
+}
+
+# A Tuesday, 10:26 UTC.
+test_a_grant_holds_within_its_hours if {
+	asked := object.union(_asked(_call("t", {"x": 1})), {"time_ms": 1795602374008})
+	within := _hours_config({"days": ["wed"], "from": "08:00", "to": "18:00"})
+	outside := _hours_config({"days": ["sat"], "from": "08:00", "to": "18:00"})
+	count(grants.allow) == 1 with input as asked with data.config as within
+	count(grants.allow) == 0 with input as asked with data.config as outside
+	[reason.code | some reason in grants.explain] == ["outside_hours"] with input as asked with data.config as outside
+	other := object.union(asked, {"arguments": {"x": 2}})
+	[reason.code | some reason in grants.explain] == ["condition_not_met"] with input as other with data.config as within
+	prompt := object.union(asked, {"method": "prompts/get", "prompt": {"name": "p"}})
+	count(grants.allow) == 1 with input as prompt with data.config as within
+	count(grants.allow) == 0 with input as prompt with data.config as outside
+}
+
+_scoped(channels, targets) if {
+	grant := object.union({"id": "g", "groups": ["support"], "servers": ["s"], "tools": ["t"]}, channels)
+	count(grants.allow) == 1 with input as _asked(_call("t", {}))
+		with data.config as {"servers": {"s": {"profile": "generic"}}, "grants": [grant]}
+		with data.mcp.profiles.generic as {"holds": true, "scope": "channels", "bound": true, "targets": targets}
+}
+
+test_where_a_profile_is_bound_a_grant_must_say_where if {
+	_scoped({"channels": ["C1", "C2"]}, [{"C1"}])
+	_scoped({"channels": ["C1", "C2"]}, [{"C1"}, {"C2", "C3"}])
+	not _scoped({"channels": ["C1"]}, [{"C1"}, {"C2"}])
+	not _scoped({"channels": ["c1"]}, [{"C1"}])
+	not _scoped({"channels": ["C1"]}, [])
+	not _scoped({"channels": []}, [{"C1"}])
+	not _scoped({}, [{"C1"}])
 }

@@ -3,6 +3,8 @@
 # description: |
 #   What every identified caller may do: begin, ask what there is (the answer is narrowed by `visible`), open a
 #   stream, end a session, follow a task of their own. Nothing here runs a tool or reads a resource.
+# related_resources:
+#   - ref: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle
 # schemas:
 #   - input: schema.input
 package mcp.rules.protocol
@@ -26,9 +28,9 @@ allow contains reason.of(rego.metadata.rule()) if {
 # custom:
 #   code: own_task
 allow contains reason.of(rego.metadata.rule()) if {
-	request.identified
+	data.mcp.rules.protocol.task_methods[input.method]
 	request.asks
-	input.method in _task_methods
+	request.identified
 	request.own_task
 }
 
@@ -38,12 +40,12 @@ visible contains index if {
 	request.identified
 	some index, item in input.items
 	item.kind == "capability"
-	item.key in _capabilities
+	data.mcp.rules.protocol.capabilities[item.key]
 }
 
 _basic if {
+	data.mcp.rules.protocol.methods[input.method]
 	request.asks
-	input.method in _methods
 }
 
 _basic if {
@@ -54,16 +56,7 @@ _basic if {
 
 # Hearing that lists changed. Subscribing to resources is granted with the resources.
 _basic if {
-	request.asks
 	input.method == "subscriptions/listen"
+	request.asks
 	object.get(input, "resources", []) == []
 }
-
-_methods := {
-	"initialize", "logging/setLevel", "prompts/list", "resources/list", "resources/templates/list",
-	"server/discover", "tasks/list", "tools/list",
-}
-
-_task_methods := {"tasks/cancel", "tasks/get", "tasks/result", "tasks/update"}
-
-_capabilities := {"completions", "logging", "prompts", "resources", "tools"}

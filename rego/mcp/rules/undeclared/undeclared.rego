@@ -1,6 +1,8 @@
 # METADATA
 # title: Undeclared arguments
 # description: Bars a call with arguments that the tool's definition does not have, where it is known.
+# related_resources:
+#   - ref: https://json-schema.org/draft/2020-12/json-schema-core#name-additionalproperties
 # schemas:
 #   - input: schema.input
 package mcp.rules.undeclared
