@@ -17,6 +17,10 @@ const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Co
     does: 'send a marked event to each output, and say what came back',
     load: () => import('./commands/sinks.ts'),
   },
+  stdio: {
+    does: 'decide in the place of an MCP server that an editor or a desktop agent starts',
+    load: () => import('./commands/stdio.ts'),
+  },
 }
 
 const USAGE = `mcp-opa-sidecar decides each MCP call with Rego, between Pomerium and one MCP server.

@@ -1,37 +1,12 @@
-import { hkdfSync, randomBytes } from 'node:crypto'
-import type { Writable } from 'node:stream'
 import type { Server as TlsServer } from 'node:tls'
-import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { createAdmin } from '../edge/admin/health.ts'
-import { createMetrics } from '../edge/admin/metrics.ts'
-import { startSinks } from '../edge/audit/sinks/open.ts'
-import { openSpool } from '../edge/audit/spool.ts'
-import { createBundles } from '../edge/bundles/bundles.ts'
 import { listenAt } from '../edge/http/address.ts'
 import { createListener } from '../edge/http/listener.ts'
 import { bodiesFor, watchMemory } from '../edge/http/memory.ts'
 import { readOptions, watchTls } from '../edge/http/tls.ts'
-import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
-import { newId } from '../edge/id.ts'
-import type { Policy } from '../edge/judge/bundle.ts'
-import { createKeyStore } from '../edge/judge/keys.ts'
-import { createPool, type Judging, type Pool } from '../edge/judge/pool.ts'
-import { createReplayGuard } from '../edge/judge/replay.ts'
-import { createStdioUpstream } from '../edge/stdio/out.ts'
-import { lifecycleEvent, type Origin, ownEvent, revisionOf } from '../log/event.ts'
-import { DEFAULT_JSON_LIMITS, type JsonObject } from '../mcp/strict-json.ts'
-import { createKnownTools } from '../pep/facts.ts'
-import type { Context } from '../pep/handle.ts'
-import type { Judgement, Question } from '../pep/ports.ts'
-import { createSealer } from '../pep/session.ts'
+import { compose, type World } from './compose.ts'
 
-export type World = {
-  log: Logger
-  stdout: Writable
-  env: Record<string, string | undefined>
-  version: string
-}
 export type Running = {
   /** where MCP and admin are served */
   addr: string
@@ -42,110 +17,16 @@ export type Running = {
 
 /** Milliseconds between looks at the files of the certificate. */
 const TLS_EVERY = 2_000
-/** Bytes of answers of the upstream that are being received, less where the heap is small. */
-const RECEIVING = 256 << 20
 
-/** The life of a sidecar: bundle, keys, judge, record, upstream, then listen. Each is ready before the next is begun. */
+/** The life of a sidecar over HTTP: all that decides, then listen. */
 export async function startSidecar(config: Config, world: World): Promise<Running> {
   const { log } = world
   const { mcp } = config
-  const secret = mcp.sessionKey === undefined ? randomBytes(32) : Buffer.from(mcp.sessionKey)
-  if (mcp.sessionKey === undefined)
-    log.info('plugins.mcp.session_key is not set: sessions end with this process')
-  const digestKey = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-opa-sidecar digest', 32))
-
-  const facts = () => ({ decision_id: newId(), event_id: newId(), time_ms: Date.now() })
-  const spool = openSpool(config.audit.buffer, {
-    say: (event, more) => ownEvent(origin, facts(), event, more),
-    now: Date.now,
-    newId,
-  })
-  const labels = { id: spool.id, version: world.version, ...config.labels }
-  let origin: Origin = { labels, bundles: {} }
-  const lifecycle = (cause: JsonObject & { code: string }) =>
-    spool.record(lifecycleEvent(origin, facts(), cause), 'reserve')
-
-  const pool = await createPool({ jwks: undefined, deadline: mcp.deadline, queue: mcp.queue })
-  const judgingBy = (policy: Policy): Judging => ({
-    module: policy.module,
-    data: policy.data,
-    settings: {
-      expected: mcp.identity.kind === 'pomerium' ? mcp.identity.expected : undefined,
-      origin: { labels, bundles: policy.revisions },
-      path: mcp.path,
-      digestKey,
-      masks: policy.masks,
-      digests: digestsOf(policy),
-    },
-  })
-  const metrics = createMetrics(world.version, {
-    replaced: pool.replaced,
-    spool: spool.state,
-    sinks: () => sinks.state(),
-  })
-  const bundles = createBundles(config.bundles, mcp.path, {
-    take: (policy, swapped) =>
-      pool.activate(judgingBy(policy), () => {
-        origin = { labels, bundles: policy.revisions }
-        swapped()
-      }),
-    news: metrics.bundles,
-    failed(name, { code, message }) {
-      log.error({ bundle: name, code, error: message }, 'the bundle is not active')
-      void lifecycle({
-        code: 'bundle_failed',
-        bundle: name,
-        failure: code,
-        error: message.slice(0, 1000).toWellFormed(),
-      })
-    },
-  })
-  await bundles.start()
-  const keys =
-    mcp.identity.kind === 'pomerium' ? await createKeyStore(mcp.identity.keys, pool.setKeys) : undefined
-  const keyError = keys?.state().error
-  if (keyError !== undefined)
-    log.error(
-      { error: keyError },
-      'the keys that verify assertions are not there yet; calls get 503 until they are',
-    )
-
-  const replay =
-    mcp.identity.kind === 'pomerium'
-      ? createReplayGuard(
-          mcp.identity.replay,
-          mcp.identity.expected.tolerance,
-          () => Date.now() / 1000,
-          metrics.replayed,
-        )
-      : (judged: Judgement) => judged
-  const upstream = openUpstream(config, world)
-  const context: Context = {
-    ports: {
-      judge: judgeWith(pool, keys?.refresh, replay),
-      forward: upstream.forward,
-      decline: upstream.decline,
-      record: spool.record,
-      count: metrics.count,
-      now: Date.now,
-      newId,
-    },
-    settings: {
-      server: mcp.server,
-      ...(mcp.help !== undefined && { help: mcp.help }),
-      limits: { ...DEFAULT_JSON_LIMITS, bytes: mcp.bodyLimit },
-      forwardsAuthorization: mcp.upstream.kind === 'http' && mcp.upstream.authorization === 'forward',
-      eras: mcp.upstream.kind === 'stdio' ? ['legacy'] : ['legacy', 'modern'],
-      streamMaxAge: mcp.streamMaxAge,
-      digestKey,
-    },
-    sealer: createSealer(secret),
-    tools: createKnownTools(),
-    origin: () => origin,
-  }
+  const core = await compose(config, world)
+  const { metrics } = core
   const memory = watchMemory(mcp.bounds.memoryPercent)
   const listener = createListener(
-    context,
+    core.context,
     {
       ...mcp,
       bounds: { ...mcp.bounds, inFlightBytes: bodiesFor(mcp.bounds.inFlightBytes, mcp.bodyLimit) },
@@ -169,11 +50,11 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     : undefined
   let accepting = true
   const plugins = () => ({
-    mcp: accepting ? keysFault(keys?.state()) : 'shutting down',
-    mcp_audit: spool.state().error,
+    mcp: accepting ? core.keysFault() : 'shutting down',
+    mcp_audit: core.auditFault(),
   })
   const admin = createAdmin(
-    { bundles: bundles.statuses.fault, plugins },
+    { bundles: core.bundlesFault, plugins },
     {
       ...metrics,
       text: () => {
@@ -183,30 +64,14 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     },
   )
 
-  const sinks = startSinks(
-    config.audit.outputs,
-    config.audit.buffer.folder,
-    spool.reader,
-    world,
-    (sink, answer) =>
-      answer.kind === 'gone'
-        ? log.error({ sink, error: answer.said }, 'the copy of the records broke off; the spool has them all')
-        : log.warn({ sink, ...answer }, 'a sink did not take records'),
-  )
-  spool.retain()
-  const revision = revisionOf(origin)
-  await lifecycle({ code: 'started', revision })
-  bundles.onActivated(({ from, to }) => {
-    const change = { from: from?.revisions ?? {}, to: to.revisions }
-    log.info(change, 'another policy is in force')
-    void lifecycle({ code: 'bundle_activated', ...change, ...digestsOf(to) })
-  })
-
   const adminAddr = await listenAt(admin, mcp.adminAddr)
   const addr = await listenAt(listener.server, mcp.addr)
   if (mcp.identity.kind === 'development')
     log.warn('identity.development: every request is believed to come from the configured person')
-  log.info({ addr, admin: adminAddr, endpoint: mcp.endpoint, server: mcp.server, revision }, 'listening')
+  log.info(
+    { addr, admin: adminAddr, endpoint: mcp.endpoint, server: mcp.server, revision: core.revision },
+    'listening',
+  )
 
   return {
     addr,
@@ -217,15 +82,7 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       memory.close()
       const clean = await within(mcp.drain, listener.drain())
       if (!clean) listener.server.closeAllConnections()
-      await upstream.close()
-      await bundles.close()
-      await pool.close()
-      await keys?.close()
-      await lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' })
-      // The file first: it is the record of truth, and nobody may be reading the copies.
-      await spool.close()
-      if (!(await sinks.stop(config.audit.grace)))
-        log.warn('not every sink took all records; they go on where they were at the next start')
+      await core.close(clean)
       admin.close()
       admin.closeAllConnections()
       return clean
@@ -233,58 +90,7 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
   }
 }
 
-function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
-  const { upstream, messageLimit } = mcp
-  if (upstream.kind === 'stdio') {
-    const { PATH = '', HOME = '' } = env
-    return createStdioUpstream({
-      command: upstream.command,
-      timeout: upstream.timeout,
-      idle: upstream.idle,
-      maxSessions: upstream.maxSessions,
-      ...(upstream.cwd !== undefined && { cwd: upstream.cwd }),
-      env: { PATH, HOME, ...upstream.env },
-      messageLimit,
-      onStderr: (line) => log.debug({ line: line.slice(0, 2000) }, 'upstream'),
-    })
-  }
-  return createHttpUpstream({
-    url: upstream.url,
-    connections: 256,
-    streams: mcp.bounds.streams,
-    receiving: bodiesFor(RECEIVING, 2 * messageLimit),
-    timeout: upstream.timeout,
-    messageLimit,
-    ...(upstream.credential !== undefined && { authorization: upstream.credential }),
-    ...(upstream.ca !== undefined && { ca: upstream.ca }),
-  })
-}
-
-/** An assertion of a key that is not known is asked about once more if the source has new keys. */
-function judgeWith(
-  pool: Pool,
-  refresh: (() => Promise<boolean>) | undefined,
-  replay: (judged: Judgement) => Judgement,
-) {
-  const once = async (question: Question) => replay(await pool.judge(question))
-  return async (question: Question) => {
-    const judged = await once(question)
-    const unknown = judged.kind === 'unidentified' && judged.fault === 'assertion_unknown_key'
-    const none = judged.kind === 'unavailable' && judged.fault === 'keys_unavailable'
-    if (!refresh || !(unknown || none)) return judged
-    return (await refresh()) ? once(question) : judged
-  }
-}
-
-const digestsOf = ({ digests }: Policy) => ({
-  policy_digest: digests.policy,
-  data_digest: digests.data,
-})
-
-const keysFault = (state: { loaded: boolean; error: string | undefined } | undefined): string | undefined =>
-  state && !state.loaded ? `the keys that verify assertions are not loaded: ${state.error}` : undefined
-
-const within = async (ms: number, work: Promise<void>): Promise<boolean> => {
+export const within = async (ms: number, work: Promise<void>): Promise<boolean> => {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<false>((resolve) => {
     timer = setTimeout(() => resolve(false), ms)

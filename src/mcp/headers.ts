@@ -18,6 +18,8 @@ export const META_CLIENT = 'io.modelcontextprotocol/clientInfo'
 
 /** The MCP headers of one request, each at most once, as they came. */
 export type McpHeaders = {
+  /** the transport has none (stdio), so there is nothing that would have to agree */
+  none?: true
   protocolVersion?: string
   method?: string
   name?: string
@@ -64,9 +66,10 @@ function classifyModern(message: Message, headers: McpHeaders, meta: JsonObject)
   if (message.kind !== 'request') return { ok: false, fault: 'modern_needs_request', code: INVALID_REQUEST }
   const version = meta[META_VERSION]
   if (typeof version !== 'string') return { ok: false, fault: 'missing_meta', code: INVALID_PARAMS }
-  if (headers.protocolVersion !== version) return mismatch()
+  if (!headers.none && headers.protocolVersion !== version) return mismatch()
   if (!MODERN_VERSIONS.includes(version)) return unsupported(version, MODERN_VERSIONS)
   if (!isObject(meta[META_CAPABILITIES])) return { ok: false, fault: 'missing_meta', code: INVALID_PARAMS }
+  if (headers.none) return { ok: true, era: 'modern', version }
   if (headers.method !== message.method) return mismatch()
   const mirrored = methodToServer(message.method)?.mirrored
   if (mirrored !== undefined) {

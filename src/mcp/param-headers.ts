@@ -32,16 +32,16 @@ export function paramHeadersOf(schema: JsonObject): ParamHeader[] {
  * The `mcp-param-*` headers of the upstream request, made from the arguments; undefined where what came does not agree.
  * @param declared undefined: the definition is not known. What comes then must at least be a value of the arguments, so
  * that no header says what was not judged.
- * @param came by the name after `mcp-param-`, lower case
+ * @param came by the name after `mcp-param-`, lower case; undefined: the transport has no headers
  */
 export function mirrorParams(
   declared: ParamHeader[] | undefined,
   args: JsonObject,
-  came: Record<string, string>,
+  came: Record<string, string> | undefined,
 ): Record<string, string> | undefined {
   const out: Record<string, string> = {}
   if (!declared) {
-    if (Object.keys(came).length === 0) return out
+    if (came === undefined || Object.keys(came).length === 0) return out
     const values = scalarsOf(args)
     for (const [name, value] of Object.entries(came)) {
       const decoded = decodeHeader(value)
@@ -52,7 +52,7 @@ export function mirrorParams(
   }
   for (const { name, path } of declared) {
     const value = path.reduce<Json | undefined>(childOf, args)
-    const header = came[name]
+    const header = came?.[name]
     const decoded = header === undefined ? undefined : decodeHeader(header)
     if (value === undefined || value === null) {
       if (header !== undefined) return undefined
@@ -60,7 +60,7 @@ export function mirrorParams(
     }
     // What is no scalar breaks the schema, and has no form as a header: the server says so.
     if (typeof value === 'object') continue
-    if (decoded === undefined || !same(value, decoded)) return undefined
+    if (came && (decoded === undefined || !same(value, decoded))) return undefined
     out[`mcp-param-${name}`] = encodeHeader(String(value))
   }
   return out

@@ -114,7 +114,11 @@ function paramsOf(
 ): Record<string, string> | undefined {
   if (method !== 'tools/call' || era !== 'modern') return {}
   const declared = context.tools.lookup(owner, String(params.name))?.params
-  return mirrorParams(declared, isObject(params.arguments) ? params.arguments : {}, headers.params ?? {})
+  return mirrorParams(
+    declared,
+    isObject(params.arguments) ? params.arguments : {},
+    headers.none ? undefined : (headers.params ?? {}),
+  )
 }
 
 /** Refused until what they bring is decided in full. */

@@ -24,8 +24,8 @@ export function createStage(): Stage {
 const text = (value: string) => ({ content: [{ type: 'text' as const, text: value }] })
 
 /**
- * A server of the first SDK generation. Its tools: `echo`, `delete_all`, `wait`, which says so first,
- * and `poll`, which ends its own stream.
+ * A server of the first SDK generation. Its tools: `echo`, `delete_all`, `wait`, which says so first, `announce`, which speaks on the stream of the
+ * session, and `poll`, which ends its own stream.
  */
 export function buildV1Server(stage: Stage): McpServer {
   const server = new McpServer({ name: 'v1', version: '1.0.0' }, { capabilities: { logging: {} } })
@@ -61,6 +61,11 @@ export function buildV1Server(stage: Stage): McpServer {
       return text('polled')
     },
   )
+  server.registerTool('announce', { description: 'speaks of its own accord', inputSchema: {} }, async () => {
+    ran('announce')
+    await server.server.sendLoggingMessage({ level: 'info', data: 'hear, hear' })
+    return text('announced')
+  })
   server.registerResource('note', 'test://note', {}, (uri) => ({
     contents: [{ uri: uri.href, text: 'a note' }],
   }))

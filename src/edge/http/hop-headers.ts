@@ -69,7 +69,7 @@ export function readHead(raw: string[]): HeadResult {
   if (sessionId !== undefined && !VISIBLE_ASCII.test(sessionId)) return { ok: false, reason: 'bad_http' }
 
   const mcp: McpHeaders = {}
-  const take = (key: Exclude<keyof McpHeaders, 'params'>, name: string) => {
+  const take = (key: Exclude<keyof McpHeaders, 'params' | 'none'>, name: string) => {
     const value = seen.get(name)
     if (value !== undefined) mcp[key] = value.trim()
   }

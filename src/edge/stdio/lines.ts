@@ -23,3 +23,7 @@ export function createLineSplitter(limit: number): (chunk: Buffer) => Buffer[] |
     return lines
   }
 }
+
+/** A line for every reader: some take these two, which JSON may hold as they are, for line ends. */
+export const oneLine = (text: string): string =>
+  text.replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029')

@@ -5,7 +5,7 @@ import { isPermit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import type { Call, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { declineText, type Upstream } from '../http/upstream.ts'
-import { createLineSplitter } from './lines.ts'
+import { createLineSplitter, oneLine } from './lines.ts'
 
 export type StdioUpstreamSettings = {
   command: string[]
@@ -208,9 +208,6 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
     },
   }
 }
-
-/** A line for every reader: some take these two, which JSON may hold as they are, for line ends. */
-const oneLine = (text: string): string => text.replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029')
 
 const cancelText = (requestId: RpcId, reason: string): string =>
   JSON.stringify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId, reason } })
