@@ -7,6 +7,7 @@ import { type ArchiveLimits, type Content, unpack } from '../bundles/archive.ts'
 import { checkCanaries } from '../bundles/canaries.ts'
 import { readDocument } from '../bundles/document.ts'
 import { BundleError } from '../bundles/failure.ts'
+import { HOST_BUILTINS } from './builtins/registry.ts'
 import { builtinsOf, createEvaluator, type Evaluator } from './evaluator.ts'
 import { MASK, VISIBLE } from './judge.ts'
 
@@ -37,8 +38,6 @@ type Bundle = {
   roots: string[]
 }
 
-/** Builtins of the host library that are JavaScript and answer as OPA does on what the policies give them. */
-const HOST_BUILTINS = new Set(['sprintf', 'json.is_valid', 'yaml.is_valid', 'yaml.marshal', 'yaml.unmarshal'])
 const CONTRACT = 1
 /** Canaries that are named when they do not hold; the rest is counted. */
 const FAULTS_SAID = 5
