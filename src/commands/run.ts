@@ -16,18 +16,11 @@ ${CONFIG_USAGE}      --log-level LEVEL    debug, info (default), warn, error; lo
     const config = configure(words, terminal)
     const level = (words.values['log-level'] as string | undefined) ?? 'info'
     const log = createLog(level, terminal)
-    let running: Running
-    try {
-      const { stdout, env, version } = terminal
-      running = await startSidecar(config, { log, stdout, env, version })
-    } catch (error) {
-      log.fatal({ error: (error as Error).message }, 'could not start')
-      // Threads and timers that were begun before it failed.
-      return terminal.exit(1)
-    }
+    let running: Running | undefined
     let stopping = false
     const stop = async (signal: string) => {
-      if (stopping) terminal.exit(1)
+      // As the first process of a container it would not hear a signal that it does not ask for, not even at the start.
+      if (stopping || !running) return terminal.exit(1)
       stopping = true
       log.info({ signal }, 'stopping')
       const clean = await running.stop()
@@ -36,6 +29,14 @@ ${CONFIG_USAGE}      --log-level LEVEL    debug, info (default), warn, error; lo
     }
     terminal.on('SIGTERM', () => void stop('SIGTERM'))
     terminal.on('SIGINT', () => void stop('SIGINT'))
+    try {
+      const { stdout, env, version } = terminal
+      running = await startSidecar(config, { log, stdout, env, version })
+    } catch (error) {
+      log.fatal({ error: (error as Error).message }, 'could not start')
+      // Threads and timers that were begun before it failed.
+      return terminal.exit(1)
+    }
     return undefined
   },
 }

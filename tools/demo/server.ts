@@ -148,4 +148,6 @@ export const startDemoServer = async ({ port = 0 }: { port?: number } = {}): Pro
 if (import.meta.main) {
   const { url } = await startDemoServer({ port: Number(process.env.PORT ?? 0) })
   console.log(url)
+  // The first process of a container hears only the signals that it asks for.
+  process.once('SIGTERM', () => process.exit(0))
 }
