@@ -2,20 +2,27 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseDocument } from 'yaml'
 import { type AuditSettings, readAudit } from './edge/audit/settings.ts'
-import { type BundleSettings, readBundles } from './edge/bundles/settings.ts'
+import { readKeys } from './edge/bundles/keys.ts'
+import { type BundleSettings, readBundles, readPersistence } from './edge/bundles/settings.ts'
 import { type Address, isLocal, isLoopback, readAddress } from './edge/http/address.ts'
 import { type BoundSettings, readBounds } from './edge/http/bounds.ts'
 import { readTls, type TlsFiles } from './edge/http/tls.ts'
 import { readJwks } from './edge/judge/assertion.ts'
 import type { KeySource } from './edge/judge/keys.ts'
 import { type ReplaySettings, readReplay } from './edge/judge/replay.ts'
+import { readServices, type Service } from './edge/services/settings.ts'
 import { isMap, readSection, type Section } from './edge/settings.ts'
 import type { Expected, Identity } from './pdp/identity.ts'
 
 export type Config = {
   labels: Record<string, string>
+  services: Record<string, Service>
   bundles: BundleSettings
+  /** the folder of the last good bundles */
+  persistence: string | undefined
   mcp: {
+    /** milliseconds after which a bundle that its source does not confirm decides nothing */
+    bundleMaxAge: number | undefined
     addr: Address
     adminAddr: Address
     endpoint: string
@@ -75,10 +82,7 @@ const NOT_HONOURED = [
   'nd_builtin_cache',
   'server',
   'storage',
-  'services',
-  'keys',
   'status',
-  'persistence_directory',
 ]
 
 /**
@@ -107,9 +111,12 @@ export function readConfig(
   for (const set of sets) applySet(tree as Record<string, unknown>, set, faults)
   const root = readSection(substitute(tree, '', env, faults), '', faults)
 
+  const services = readServices(root)
   const config: Config = {
     labels: root.map('labels'),
-    bundles: readBundles(root),
+    services,
+    bundles: readBundles(root, services, readKeys(root)),
+    persistence: readPersistence(root),
     mcp: readMcp(root.section('plugins').section('mcp')),
     audit: readAudit(root),
   }
@@ -130,6 +137,9 @@ function readMcp(mcp: Section): Config['mcp'] {
     server: mcp.string('server'),
     help: mcp.optional('help'),
     sessionKey: mcp.optional('session_key'),
+    bundleMaxAge: mcp.has('bundle_max_age')
+      ? mcp.duration('bundle_max_age', '24h', '10s', '8760h')
+      : undefined,
     deadline: readDeadline(mcp.section('evaluation')),
     queue: 1024,
     ...readLimits(mcp.section('limits')),

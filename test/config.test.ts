@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -62,15 +63,16 @@ test('--set goes over the file; ${NAME} is taken from the environment, and stays
 test('all faults are told at once, each with its path', () => {
   const text = `
 bundles: {mcp: {resource: ${folder}/none.tar.gz, polling: {}}}
-services: {s: {url: "https://example.com"}}
+discovery: {}
 plugins:
   mcp: {addr: nowhere, server: 7, upstrem: {}, dry-run: true, evaluation: {deadline: soon}, session_key: short}
   other: {}
 `
   expect(faults([], text).sort()).toEqual(
     [
-      expect.stringMatching(/^bundles\.mcp\.polling: is not a setting/),
+      expect.stringMatching(/^bundles\.mcp\.polling: has a meaning only with a service/),
       expect.stringMatching(/^bundles\.mcp\.resource: there is no file/),
+      expect.stringMatching(/^discovery: OPA has this key/),
       expect.stringMatching(/^plugins\.mcp\.addr: must be host:port/),
       expect.stringMatching(/^plugins\.mcp\.dry-run: /),
       expect.stringMatching(/^plugins\.mcp\.evaluation\.deadline: must be a duration/),
@@ -83,7 +85,6 @@ plugins:
       expect.stringMatching(/^plugins\.mcp\.upstrem: is not a setting/),
       expect.stringMatching(/^plugins\.mcp_audit\.buffer\.path: is required/),
       expect.stringMatching(/^plugins\.other: is not a setting/),
-      expect.stringMatching(/^services: OPA has this key/),
     ].sort((a, b) => String(a).localeCompare(String(b))),
   )
 })
@@ -152,6 +153,85 @@ describe('refused:', () => {
     ['more depth than there is stack', [], `x: ${'['.repeat(50_000)}`, /not YAML/],
   ] as [string, string[], string, RegExp][])('%s', (_name, sets, text, says) => {
     expect(faults(sets, text).join('\n')).toMatch(says)
+  })
+})
+
+describe('bundles of a service', () => {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const pem = publicKey.export({ type: 'spki', format: 'pem' })
+  const tokenFile = join(folder, 'token')
+  writeFileSync(tokenFile, 't')
+  const remote = (more: string[] = []) => [
+    'services.s.url=https://bundles.example.com/v1/',
+    'bundles.mcp={service: s}',
+    ...more,
+  ]
+
+  test('have OPA’s defaults', () => {
+    expect(good(remote()).bundles.mcp).toMatchObject({
+      kind: 'service',
+      resource: 'bundles/mcp',
+      persist: false,
+      polling: { minDelay: 60_000, maxDelay: 120_000, longPoll: undefined },
+      service: { url: 'https://bundles.example.com/v1', headerTimeout: 10_000, systemCa: true },
+    })
+  })
+
+  test('must all be signed where there are keys', () => {
+    const config = good(remote([`keys.k={algorithm: ES256, scope: x, key: ${JSON.stringify(pem)}}`]))
+    expect(config.bundles.mcp?.signing).toMatchObject({ keys: { k: { algorithm: 'ES256', scope: 'x' } } })
+  })
+
+  test.each([
+    [
+      'a service that is not there',
+      ['bundles.mcp={service: other}'],
+      /bundles\.mcp\.service: is not in services/,
+    ],
+    [
+      'http from elsewhere without signatures',
+      ['services.s.url=http://bundles.example.com'],
+      /use https, or sign/,
+    ],
+    [
+      'credentials over http',
+      ['services.s={url: "http://b.example.com", credentials: {bearer: {token: t}}}'],
+      /must be https, or loopback, where credentials/,
+    ],
+    ['TLS that is not verified', ['services.s.allow_insecure_tls=true'], /allow_insecure_tls: is refused/],
+    ['an authority that is not there', ['services.s.tls.ca_cert=/nowhere/ca.pem'], /tls\.ca_cert: ENOENT/],
+    [
+      'two tokens',
+      [`services.s.credentials.bearer={token: a, token_path: ${tokenFile}}`],
+      /exactly one of token/,
+    ],
+    ['credentials that are not honoured', ['services.s.credentials.oauth2={}'], /oauth2: OPA has this key/],
+    ['a manual trigger', ['bundles.mcp.trigger=manual'], /trigger: must be one of periodic/],
+    ['one delay alone', ['bundles.mcp.polling={min_delay_seconds: 5}'], /goes with max_delay_seconds/],
+    [
+      'delays the wrong way round',
+      ['bundles.mcp.polling={min_delay_seconds: 5, max_delay_seconds: 4}'],
+      /must not be less/,
+    ],
+    ['a signing block without keys', ['bundles.mcp.signing={keyid: k}'], /there are no keys/],
+    [
+      'a key of another curve',
+      [`keys.k={algorithm: ES384, key: ${JSON.stringify(pem)}}`],
+      /not a key on secp384r1/,
+    ],
+    ['a secret as a key', ['keys.k={algorithm: HS256, key: secret}'], /algorithm: must be one of RS256/],
+    [
+      'a private key',
+      [`keys.k={algorithm: ES256, private_key: x, key: ${JSON.stringify(pem)}}`],
+      /has no use here/,
+    ],
+    [
+      'a key id that is not there',
+      [`keys.k={algorithm: ES256, key: ${JSON.stringify(pem)}}`, 'bundles.mcp.signing={keyid: z}'],
+      /keyid: is not in keys/,
+    ],
+  ] as [string, string[], RegExp][])('refused: %s', (_name, sets, says) => {
+    expect(faults(remote(sets)).join('\n')).toMatch(says)
   })
 })
 

@@ -84,7 +84,13 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     spool: spool.state,
     sinks: () => sinks.state(),
   })
-  const bundles = createBundles(config.bundles, mcp.path, {
+  const bundleOptions = {
+    path: mcp.path,
+    userAgent: `mcp-opa-sidecar/${world.version}`,
+    persistence: config.persistence,
+    maxAge: mcp.bundleMaxAge,
+  }
+  const bundles = createBundles(config.bundles, bundleOptions, {
     take: (policy, swapped) =>
       pool.activate(judgingBy(policy), () => {
         origin = { labels, bundles: policy.revisions }
@@ -123,7 +129,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   const upstream = openUpstream(config, world)
   const context: Context = {
     ports: {
-      judge: judgeWith(pool, keys?.refresh, replay),
+      judge: judgeWith(pool, bundles.stale, keys?.refresh, replay),
       forward: upstream.forward,
       decline: upstream.decline,
       record: spool.record,
@@ -166,7 +172,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   return {
     context,
     metrics,
-    bundlesFault: bundles.statuses.fault,
+    bundlesFault: () => bundles.statuses.fault() ?? bundles.stale(),
     keysFault: () => keysFault(keys?.state()),
     auditFault: () => spool.state().error,
     revision,
@@ -214,11 +220,13 @@ function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
 /** An assertion of a key that is not known is asked about once more if the source has new keys. */
 function judgeWith(
   pool: Pool,
+  stale: () => string | undefined,
   refresh: (() => Promise<boolean>) | undefined,
   replay: (judged: Judgement) => Judgement,
 ) {
   const once = async (question: Question) => replay(await pool.judge(question))
-  return async (question: Question) => {
+  return async (question: Question): Promise<Judgement> => {
+    if (stale() !== undefined) return { kind: 'unavailable', fault: 'bundle_stale' }
     const judged = await once(question)
     const unknown = judged.kind === 'unidentified' && judged.fault === 'assertion_unknown_key'
     const none = judged.kind === 'unavailable' && judged.fault === 'keys_unavailable'

@@ -70,6 +70,7 @@ export type Judgement =
       kind: 'unavailable'
       fault:
         | 'no_bundle'
+        | 'bundle_stale'
         | 'queue_full'
         | 'suspended'
         | 'keys_unavailable'

@@ -103,6 +103,7 @@ export const REFUSALS = {
   replay_table_full: later('Too many assertions are in use to tell one that is used again'),
   // the policy and the record
   no_bundle: later('No policy bundle is active'),
+  bundle_stale: later('The policy is older than is accepted, and its source does not confirm it'),
   queue_full: later('Too many questions wait for the policy'),
   suspended: { ...later('Evaluations for this identity had to be stopped several times'), retryAfter: 60 },
   visible_undecided: row(200, rpc.INTERNAL_ERROR, 'The policy could not decide what may be seen'),

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Policy, Source } from '../judge/bundle.ts'
 import type { ArchiveLimits, Content } from './archive.ts'
 import { BundleError } from './failure.ts'
+import type { Signing } from './signature.ts'
 
 /** What became of a bundle that was brought. `waiting`: others are not there yet, and nothing is active before all are. */
 export type Delivered =
@@ -20,7 +21,7 @@ export type Activation = {
 
 export type ActivationPorts = {
   /** by name of each bundle that makes the policy */
-  bundles: Record<string, { limits?: ArchiveLimits }>
+  bundles: Record<string, { limits?: ArchiveLimits; signing?: Signing }>
   /** @throws BundleError */
   load: (sources: Source[]) => Promise<Policy>
   /** Puts the policy in force; `swapped` is called in that moment. @throws Error if the threads do not start */
@@ -51,10 +52,10 @@ export function createActivation(ports: ActivationPorts): Activation {
 
   const attempt = async (taking: Map<string, Held>): Promise<void> => {
     const sources = names.map((name) => {
-      const { limits } = ports.bundles[name] ?? {}
+      const { limits, signing } = ports.bundles[name] ?? {}
       const held = taking.get(name) ?? active.get(name)
       if (!held) throw new Error(`${name} is not there`)
-      return { name, content: held.content, ...(limits && { limits }) }
+      return { name, content: held.content, ...(limits && { limits }), ...(signing && { signing }) }
     })
     const next = await ports.load(sources)
     for (const name of taking.keys()) checkSequence(name, next.sequences[name], ports.floor(name))

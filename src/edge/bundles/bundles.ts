@@ -1,20 +1,27 @@
 import type { Policy } from '../judge/bundle.ts'
+import { createService, type ServiceClient } from '../services/client.ts'
+import type { Service } from '../services/settings.ts'
 import { type Change, createActivation, type Delivered } from './activation.ts'
 import type { Content } from './archive.ts'
-import type { BundleError } from './failure.ts'
+import { download } from './download.ts'
+import { BundleError } from './failure.ts'
 import { lookAt, readFiles } from './files.ts'
 import { loadPolicy } from './load.ts'
+import { createStore } from './persist.ts'
 import type { BundleSettings, BundleSource } from './settings.ts'
 import { type BundleNews, createStatuses, type Statuses } from './status.ts'
 
 /** All bundles of the configuration, from where they come to the policy that is in force. */
 export type Bundles = {
   /**
-   * Fetches what is there. Where every bundle is a file, the policy is in force when this returns.
+   * Reads files and what was kept of services, and begins to poll. Where every bundle is a file, the policy is in force
+   * when this returns; what comes from a service may come later.
    * @throws BundleError where files alone make the policy and do not
    */
   start: () => Promise<void>
   policy: () => Policy | undefined
+  /** why the bundles are too old to decide by, where a maximum age is set */
+  stale: () => string | undefined
   statuses: Statuses
   /** told after each swap, for what must follow the policy in force */
   onActivated: (listener: (change: Change) => void) => void
@@ -30,15 +37,35 @@ export type BundlesPorts = {
   failed: (name: string, error: BundleError) => void
 }
 
+export type BundlesOptions = {
+  /** the entrypoint of decisions */
+  path: string
+  userAgent: string
+  /** where the last good bundles and the highest sequences are kept */
+  persistence: string | undefined
+  /** milliseconds */
+  maxAge: number | undefined
+  /** milliseconds between two looks at files */
+  filesEvery?: number
+}
+
 /** Milliseconds between two looks at files. */
 const FILES_EVERY = 2_000
+/** Where OPA keeps bundles if it is not told. */
+const KEPT = '.opa'
+
+type FileSource = Extract<BundleSource, { kind: 'file' }>
 
 export function createBundles(
   settings: BundleSettings,
-  path: string,
+  options: BundlesOptions,
   ports: BundlesPorts,
-  every: number = FILES_EVERY,
 ): Bundles {
+  const { path, userAgent, maxAge, filesEvery: every = FILES_EVERY } = options
+  const persists = Object.values(settings).some((source) => source.kind === 'service' && source.persist)
+  const store =
+    options.persistence === undefined && !persists ? undefined : createStore(options.persistence ?? KEPT)
+  const clients = new Map<string, ServiceClient>()
   const names = Object.keys(settings)
   const listeners: ((change: Change) => void)[] = []
   const statuses = createStatuses(
@@ -68,12 +95,68 @@ export function createBundles(
       for (const name of change.brought.keys()) {
         said.delete(name)
         news.activated(name, change.to.revisions[name]?.revision)
-        const sequence = change.to.sequences[name]
-        if (sequence !== undefined) floors.set(name, sequence)
+        keep(name, change)
       }
       for (const listener of listeners) listener(change)
     },
   })
+
+  const keeping = new Set<Promise<void>>()
+  const keep = (name: string, { to, brought }: Change) => {
+    const sequence = to.sequences[name]
+    if (sequence !== undefined) floors.set(name, sequence)
+    const source = settings[name]
+    const content = brought.get(name)
+    if (!store) return
+    const work = (async () => {
+      // The number first: with the old bundle and the new number, an older one stays out.
+      if (sequence !== undefined) await store.raise(name, sequence)
+      if (source?.kind === 'service' && source.persist && content && 'bytes' in content && !kept.has(content))
+        await store.save(name, content.bytes)
+    })().catch((error: Error) => {
+      const text = `bundle ${name} is active and could not be kept for the next start: ${error.message}`
+      failed(name, new BundleError('persistence', text))
+    })
+    keeping.add(work)
+    void work.finally(() => keeping.delete(work))
+  }
+
+  /** What came from the store need not go there again. */
+  const kept = new WeakSet<Content>()
+  const bringKept = async (name: string): Promise<void> => {
+    try {
+      const last = await store?.load(name)
+      if (!last) return
+      const content = { bytes: last.bytes }
+      kept.add(content)
+      statuses.seen(name, last.age)
+      await bring(name, content)
+    } catch (error) {
+      failed(name, new BundleError('persistence', `bundle ${name}: ${(error as Error).message}`))
+    }
+  }
+
+  const clientOf = (service: Service): ServiceClient => {
+    const client = clients.get(service.name) ?? createService(service, userAgent)
+    clients.set(service.name, client)
+    return client
+  }
+
+  const poll = (name: string, source: Extract<BundleSource, { kind: 'service' }>): Promise<void> =>
+    download(name, source, {
+      client: clientOf(source.service),
+      news,
+      bring: (bytes) => bring(name, { bytes }),
+      same() {
+        said.delete(name)
+        news.mended(name)
+        if (source.persist) store?.confirm(name).catch(() => undefined)
+      },
+      failed: (error) => failed(name, error),
+      pause: (ms) => pause(ms, stopping.signal),
+      signal: stopping.signal,
+      random: Math.random,
+    })
 
   const bring = async (name: string, content: Content): Promise<Delivered> => {
     const delivered = await activation.deliver(name, content)
@@ -84,7 +167,7 @@ export function createBundles(
     return delivered
   }
 
-  const readFile = async (name: string, source: BundleSource): Promise<Delivered> => {
+  const readFile = async (name: string, source: FileSource): Promise<Delivered> => {
     news.requested(name)
     let content: Content
     try {
@@ -99,7 +182,7 @@ export function createBundles(
   }
 
   /** A file that still changes is left until two looks are alike: half of it is no bundle. */
-  const watch = async (name: string, source: BundleSource, seen: string): Promise<void> => {
+  const watch = async (name: string, source: FileSource, seen: string): Promise<void> => {
     let read = seen
     let before = seen
     while (await pause(every, stopping.signal)) {
@@ -107,7 +190,7 @@ export function createBundles(
       if (now === before && now !== read) {
         read = now
         await readFile(name, source)
-      } else if (now === read && !now.startsWith('unreadable')) statuses.seen(name)
+      } else if (now === read && !now.startsWith('unreadable')) statuses.seen(name, 0)
       before = now
     }
   }
@@ -115,20 +198,37 @@ export function createBundles(
   return {
     async start() {
       const results: Delivered[] = []
+      for (const name of names) {
+        const floor = await store?.floor(name)
+        if (floor !== undefined) floors.set(name, floor)
+      }
       for (const [name, source] of Object.entries(settings)) {
-        const seen = await lookAt(source.path)
-        results.push(await readFile(name, source))
-        loops.push(watch(name, source, seen))
+        if (source.kind === 'file') {
+          const seen = await lookAt(source.path)
+          results.push(await readFile(name, source))
+          loops.push(watch(name, source, seen))
+        } else {
+          if (source.persist) await bringKept(name)
+          loops.push(poll(name, source))
+        }
       }
       const bad = results.find((result) => result.kind === 'failed')
-      if (bad?.kind === 'failed') throw bad.error
+      const alone = Object.values(settings).every((source) => source.kind === 'file')
+      if (alone && bad?.kind === 'failed') throw bad.error
     },
     policy: activation.policy,
+    stale() {
+      const age = maxAge === undefined ? undefined : statuses.age()
+      if (age === undefined || maxAge === undefined || age <= maxAge) return undefined
+      return `a bundle was not confirmed by its source for ${Math.round(age / 1000)} s (bundle_max_age)`
+    },
     statuses,
     onActivated: (listener) => void listeners.push(listener),
     async close() {
       stopping.abort()
+      await Promise.all([...clients.values()].map((client) => client.close()))
       await Promise.all(loops)
+      await Promise.all(keeping)
     },
   }
 }

@@ -19,7 +19,7 @@ export function readDocument(
   const text = Buffer.from(bytes).toString('utf8')
   const no = (why: string) =>
     new BundleError('malformed', `bundle ${name}: ${file} is not a JSON object${why}`)
-  if (!/\.ya?ml$/.test(file)) {
+  if (!isYaml(file)) {
     const parsed = parseStrict(text, JSON_LIMITS)
     if (!parsed.ok) throw no(` (${parsed.fault})`)
     if (!isObject(parsed.value)) throw no('')
@@ -36,6 +36,8 @@ export function readDocument(
   if (!isObject(parsed.value)) throw no('')
   return parsed.value
 }
+
+export const isYaml = (file: string): boolean => /\.ya?ml$/.test(file)
 
 /** As JSON text; undefined if it is not one YAML document. */
 function readYaml(text: string, version: '1.1' | '1.2'): string | undefined {

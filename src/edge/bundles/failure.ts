@@ -15,6 +15,7 @@ export type Failure =
   | 'wasm'
   | 'canaries'
   | 'threads'
+  | 'persistence'
 
 export class BundleError extends Error {
   override name = 'BundleError'

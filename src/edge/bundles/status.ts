@@ -30,8 +30,8 @@ export type BundleNews = {
 
 export type Statuses = BundleNews & {
   all: () => Record<string, BundleStatus>
-  /** its files are still what was read of them */
-  seen: (name: string) => void
+  /** it was known to be the newest so many milliseconds ago, without a request of this process */
+  seen: (name: string, ago: number) => void
   /** milliseconds since the source of a bundle last confirmed it, the longest of all; undefined: one never did */
   age: () => number | undefined
   /** why not every bundle is active */
@@ -91,7 +91,7 @@ export function createStatuses(names: string[], clock: () => Date, passed: () =>
     mended: (name) => {
       if (statuses[name]?.code !== undefined) change(name, clear)
     },
-    seen: (name) => void confirmedAt.set(name, passed()),
+    seen: (name, ago) => void confirmedAt.set(name, passed() - ago),
     all: () => structuredClone(statuses),
     age() {
       const times = names.map((name) => confirmedAt.get(name))

@@ -7,6 +7,7 @@ import { type ArchiveLimits, type Content, unpack } from '../bundles/archive.ts'
 import { checkCanaries } from '../bundles/canaries.ts'
 import { readDocument } from '../bundles/document.ts'
 import { BundleError } from '../bundles/failure.ts'
+import { checkSignature, type Signing } from '../bundles/signature.ts'
 import { HOST_BUILTINS } from './builtins/registry.ts'
 import { builtinsOf, createEvaluator, type Evaluator } from './evaluator.ts'
 import { MASK, VISIBLE } from './judge.ts'
@@ -27,7 +28,7 @@ export type Policy = {
 }
 
 /** A bundle as it was fetched, and what holds for it. */
-export type Source = { name: string; content: Content; limits?: ArchiveLimits }
+export type Source = { name: string; content: Content; limits?: ArchiveLimits; signing?: Signing }
 
 type Bundle = {
   name: string
@@ -83,8 +84,9 @@ export async function readPolicy(sources: Source[], path: string): Promise<Polic
   return activate(bundles, path)
 }
 
-async function readBundle({ name, content, limits }: Source): Promise<Bundle> {
+async function readBundle({ name, content, limits, signing }: Source): Promise<Bundle> {
   const files = await unpack(name, content, limits)
+  if (signing) checkSignature(name, files, signing)
   const manifest = readDocument(name, '.manifest', files.get('.manifest')) ?? {}
   const roots = manifest.roots ?? ['']
   if (!Array.isArray(roots) || !roots.every((root) => typeof root === 'string')) {

@@ -77,7 +77,7 @@ async function begin(files: Record<string, string>) {
   const none = () => undefined
   const bundles = createBundles(
     settings,
-    PATH,
+    { path: PATH, userAgent: 'test', persistence: undefined, maxAge: undefined, filesEvery: 20 },
     {
       take: (policy, swapped) => pool.activate(judgingBy(policy), swapped),
       news: {
@@ -93,7 +93,6 @@ async function begin(files: Record<string, string>) {
         tell()
       },
     },
-    20,
   )
   bundles.onActivated((change) => {
     changes.push(change)

@@ -1,0 +1,151 @@
+import type { ServiceClient } from '../services/client.ts'
+import type { Delivered } from './activation.ts'
+import { BundleError } from './failure.ts'
+import type { BundleSource } from './settings.ts'
+import type { BundleNews } from './status.ts'
+
+export type DownloadPorts = {
+  client: ServiceClient
+  news: BundleNews
+  bring: (bytes: Uint8Array) => Promise<Delivered>
+  /** the service says that what it gave last is still the newest */
+  same: () => void
+  failed: (error: BundleError) => void
+  pause: (ms: number) => Promise<boolean>
+  signal: AbortSignal
+  /** from 0 to 1, for delays */
+  random: () => number
+}
+
+/** Milliseconds after the first failure; each next is 1.6 times as long, up to `max_delay_seconds`, as OPA does. */
+const RETRY = 100
+/** Milliseconds for one download in all. */
+const WHOLE = 600_000
+/** Milliseconds before an answer that brought nothing new is asked for again where the server should have waited. */
+const HASTY = 1_000
+/** What a server answers with that can wait (OPA docs, "HTTP Long Polling"). */
+const CAN_WAIT = 'application/vnd.openpolicyagent.bundles'
+
+type Answer = { bytes: Uint8Array | undefined; etag: string | undefined; waits: boolean }
+
+/** Polls a bundle service (OPA docs, "Bundle Service API") until the signal fires. */
+export async function download(
+  name: string,
+  source: Extract<BundleSource, { kind: 'service' }>,
+  ports: DownloadPorts,
+): Promise<void> {
+  const { polling, limits } = source
+  /** of what is active, or waits for other bundles */
+  let etag: string | undefined
+  let waits = false
+  let failures = 0
+
+  const ask = async (): Promise<Answer> => {
+    const wait = waits ? polling.longPoll : undefined
+    const patience = wait === undefined ? WHOLE : WHOLE + wait * 1000
+    ports.news.requested(name)
+    const { statusCode, headers, body } = await ports.client.request(source.resource, {
+      method: 'GET',
+      headers: {
+        prefer: `modes=snapshot${wait === undefined ? '' : `;wait=${wait}`}`,
+        'accept-encoding': 'identity',
+        ...(etag !== undefined && { 'if-none-match': etag }),
+      },
+      ...(wait !== undefined && { headersTimeout: wait * 1000 + source.service.headerTimeout }),
+      signal: AbortSignal.any([ports.signal, AbortSignal.timeout(patience)]),
+    })
+    const one = (value: string | string[] | undefined) => (typeof value === 'string' ? value : undefined)
+    const canWait = one(headers['content-type'])?.split(';')[0]?.trim().toLowerCase() === CAN_WAIT
+    if (statusCode === 304 && etag !== undefined) {
+      await body.dump({ limit: 64 << 10 })
+      return { bytes: undefined, etag, waits }
+    }
+    if (statusCode !== 200) {
+      body.destroy()
+      throw httpFault(name, statusCode)
+    }
+    if (Number(one(headers['content-length']) ?? 0) > limits.bytes) {
+      body.destroy()
+      throw oversized(name, limits.bytes)
+    }
+    const parts: Buffer[] = []
+    let size = 0
+    for await (const chunk of body) {
+      size += (chunk as Buffer).length
+      if (size > limits.bytes) throw oversized(name, limits.bytes)
+      parts.push(chunk as Buffer)
+    }
+    if (size === 0) throw new BundleError('malformed', `bundle ${name}: the service answered with nothing`)
+    return { bytes: Buffer.concat(parts), etag: one(headers.etag), waits: canWait }
+  }
+
+  /** @returns whether it went well, and whether it brought anything */
+  const once = async (): Promise<{ well: boolean; anything: boolean }> => {
+    let answer: Answer
+    try {
+      answer = await ask()
+    } catch (thrown) {
+      if (ports.signal.aborted) return { well: false, anything: false }
+      const text = `bundle ${name}: ${reasonOf(thrown)}`
+      ports.failed(thrown instanceof BundleError ? thrown : new BundleError('unreachable', text))
+      return { well: false, anything: false }
+    }
+    waits = answer.waits
+    if (!answer.bytes) {
+      ports.news.confirmed(name)
+      ports.same()
+      return { well: true, anything: false }
+    }
+    ports.news.downloaded(name, answer.bytes.length)
+    const delivered = await ports.bring(answer.bytes)
+    // What is not active must come again, though it be the same.
+    if (delivered.kind === 'failed') return { well: false, anything: true }
+    etag = answer.etag
+    ports.news.confirmed(name)
+    ports.same()
+    return { well: true, anything: delivered.kind !== 'unchanged' }
+  }
+
+  while (!ports.signal.aborted) {
+    const asked = performance.now()
+    const { well, anything } = await once()
+    failures = well ? 0 : failures + 1
+    const delay = !well
+      ? backOff(failures, polling.maxDelay, ports.random())
+      : waits && polling.longPoll !== undefined
+        ? anything || performance.now() - asked > HASTY
+          ? 0
+          : HASTY
+        : polling.minDelay + (polling.maxDelay - polling.minDelay) * ports.random()
+    if (!(await ports.pause(delay))) return
+  }
+}
+
+/** @param failures in a row, from 1 */
+export function backOff(failures: number, most: number, random: number): number {
+  const delay = Math.min(most, RETRY * 1.6 ** Math.min(failures - 1, 40))
+  return delay * (1 + 0.2 * (random * 2 - 1))
+}
+
+function httpFault(name: string, status: number): BundleError {
+  const redirect = status >= 300 && status < 400 && status !== 304
+  const error = new BundleError(
+    'http_status',
+    `bundle ${name}: the service answered ${status}${redirect ? '; redirects are not followed, name the final address' : ''}`,
+  )
+  error.status = status
+  return error
+}
+
+const oversized = (name: string, bytes: number) =>
+  new BundleError(
+    'too_large',
+    `bundle ${name}: the service sends more than ${bytes} bytes (size_limit_bytes)`,
+  )
+
+/** The network's own words, which the library puts below its own. */
+function reasonOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown)
+  const cause = thrown.cause instanceof Error ? ` (${thrown.cause.message})` : ''
+  return `the service cannot be reached: ${thrown.message || ((thrown as NodeJS.ErrnoException).code ?? thrown.name)}${cause}`
+}
