@@ -1,0 +1,22 @@
+// Outputs against real receivers: an OTLP receiver, OpenSearch, rsyslog. Minutes, and a Java machine of a gigabyte.
+//   npm run sinks:real
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { fetchOpenSearch, fetchRotel } from './receivers.ts'
+
+for (const [name, fetching] of [
+  ['rotel', fetchRotel],
+  ['OpenSearch', fetchOpenSearch],
+] as const)
+  await fetching().catch((error: Error) =>
+    process.stdout.write(`${name} could not be fetched: ${error.message}\n`),
+  )
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+spawn(`${root}node_modules/.bin/vitest`, ['run', 'test/real'], {
+  cwd: root,
+  stdio: 'inherit',
+  env: { ...process.env, SINKS_REAL: '1' },
+}).once('exit', (code) => {
+  process.exitCode = code ?? 1
+})

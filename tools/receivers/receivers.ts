@@ -1,0 +1,53 @@
+// Real receivers of records for tests, kept in `.cache/receivers`. What is there is used; `npm run sinks:real` fetches the rest.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { cp, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const cache = fileURLToPath(new URL('../../.cache/receivers/', import.meta.url))
+export type Found = { ok: true; path: string } | { ok: false; why: string }
+
+const ROTEL = '0.0.1a15'
+const rotel = join(cache, 'rotel')
+
+/** An OTLP receiver, from PyPI: https://pypi.org/project/rotel/ */
+export function findRotel(): Found {
+  const path = join(rotel, 'rotel/rotel-agent')
+  return existsSync(path)
+    ? { ok: true, path }
+    : { ok: false, why: `there is no ${path}: npm run sinks:real fetches it` }
+}
+export async function fetchRotel(): Promise<void> {
+  if (findRotel().ok) return
+  await mkdir(rotel, { recursive: true })
+  await run('python3', ['-m', 'pip', 'install', '-q', '--no-deps', '--target', rotel, `rotel==${ROTEL}`])
+}
+
+/** Debian's, on PATH or where an administrator's programs are. */
+export async function findRsyslog(): Promise<Found> {
+  for (const path of ['rsyslogd', '/usr/sbin/rsyslogd']) {
+    const found = await run(path, ['-v']).catch(() => undefined)
+    if (found) return { ok: true, path }
+  }
+  return { ok: false, why: 'there is no rsyslogd: apt-get install rsyslog' }
+}
+
+const opensearch = join(cache, 'opensearch')
+
+/** The folder with the libraries of OpenSearch and what starts one node; from Maven. */
+export async function findOpenSearch(): Promise<Found> {
+  if (!existsSync(join(opensearch, 'lib')))
+    return { ok: false, why: `there is no ${opensearch}/lib: npm run sinks:real fetches it with Maven` }
+  const java = await run('java', ['-version']).catch(() => undefined)
+  return java ? { ok: true, path: opensearch } : { ok: false, why: 'there is no java, 17 or later' }
+}
+export async function fetchOpenSearch(): Promise<void> {
+  await mkdir(opensearch, { recursive: true })
+  for (const file of ['pom.xml', 'OpenSearch.java'])
+    await cp(fileURLToPath(new URL(file, import.meta.url)), join(opensearch, file))
+  if (!existsSync(join(opensearch, 'lib')))
+    await run('mvn', ['-q', 'dependency:copy-dependencies', '-DoutputDirectory=lib'], { cwd: opensearch })
+}
