@@ -15,10 +15,9 @@ import { createEvaluator } from '../src/edge/judge/evaluator.ts'
 import { createJudge, type JudgeSettings } from '../src/edge/judge/judge.ts'
 import { ownEvent } from '../src/log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../src/mcp/strict-json.ts'
-import { createKnownTools } from '../src/pep/facts.ts'
 import type { Context } from '../src/pep/handle.ts'
+import { createKept } from '../src/pep/kept.ts'
 import type { Ports } from '../src/pep/ports.ts'
-import { createSealer } from '../src/pep/session.ts'
 import { announce } from './processes.ts'
 import { createRemoteJudge } from './remote-opa.ts'
 
@@ -78,8 +77,7 @@ const context: Context = {
     streamMaxAge: mcp.streamMaxAge,
     digestKey,
   },
-  sealer: createSealer(secret),
-  tools: createKnownTools(),
+  ...createKept(secret, Date.now),
   origin: () => origin,
 }
 announce(createListener(context, { ...mcp, configured: undefined }, metrics.observe).server)

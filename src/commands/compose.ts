@@ -16,10 +16,9 @@ import { createReplayGuard } from '../edge/judge/replay.ts'
 import { createStdioUpstream } from '../edge/stdio/out.ts'
 import { lifecycleEvent, type Origin, ownEvent, revisionOf } from '../log/event.ts'
 import { DEFAULT_JSON_LIMITS, type JsonObject } from '../mcp/strict-json.ts'
-import { createKnownTools } from '../pep/facts.ts'
 import type { Context } from '../pep/handle.ts'
+import { createKept } from '../pep/kept.ts'
 import type { Judgement, Question } from '../pep/ports.ts'
-import { createSealer } from '../pep/session.ts'
 
 export type World = {
   log: Logger
@@ -146,8 +145,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       streamMaxAge: mcp.streamMaxAge,
       digestKey,
     },
-    sealer: createSealer(secret),
-    tools: createKnownTools(),
+    ...createKept(secret, Date.now),
     origin: () => origin,
   }
   const sinks = startSinks(
@@ -167,6 +165,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     const change = { from: from?.revisions ?? {}, to: to.revisions }
     log.info(change, 'another policy is in force')
     void lifecycle({ code: 'bundle_activated', ...change, ...digestsOf(to) })
+    context.changes.announce()
   })
 
   return {

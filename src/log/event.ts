@@ -169,8 +169,9 @@ export type Outcome = {
   hidden?: number
   dropped?: number
   /** `resumable`: the stream ended before the response, which the client may fetch by resuming it */
-  end: 'complete' | 'client_gone' | 'upstream_failed' | 'cut' | 'not_delivered' | 'resumable'
-  cause?: { code: string }
+  end: 'complete' | 'client_gone' | 'upstream_failed' | 'cut' | 'not_delivered' | 'not_sent' | 'resumable'
+  /** `decision_id`: of another decision that was the cause */
+  cause?: { code: string; decision_id?: string }
 }
 
 export function outcomeEvent(origin: Origin, facts: Facts, outcome: Outcome): OpenLine {

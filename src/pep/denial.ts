@@ -1,6 +1,6 @@
 import { DENIED, errorText } from '../mcp/error.ts'
 import type { Era } from '../mcp/headers.ts'
-import type { RpcId } from '../mcp/message.ts'
+import type { Request } from '../mcp/message.ts'
 import type { JsonObject } from '../mcp/strict-json.ts'
 import type { Decision } from '../pdp/decision.ts'
 
@@ -43,14 +43,14 @@ export function denialText(decision: Decision, denial: Denial): string {
  * such form (policy contract, "What the caller sees").
  */
 export function denialMessage(
-  method: string,
-  id: RpcId,
+  { method, id, params }: Request,
   era: Era,
   decision: Decision,
   denial: Denial,
 ): string {
   const text = denialText(decision, denial)
-  if (method !== 'tools/call') {
+  // A client that asked for a task (2025-11-25) reads a result as the start of one.
+  if (method !== 'tools/call' || (era === 'legacy' && params.task !== undefined)) {
     return errorText(id, DENIED, text, { decision_id: denial.decision_id, reasons: decision.reasons })
   }
   const result: JsonObject = {

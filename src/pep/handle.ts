@@ -1,16 +1,21 @@
-import { type OpenLine, type Origin, rejectEvent, revisionOf } from '../log/event.ts'
+import { type Origin, rejectEvent, revisionOf } from '../log/event.ts'
 import { DENIED, errorText } from '../mcp/error.ts'
 import type { Era } from '../mcp/headers.ts'
 import type { RpcId } from '../mcp/message.ts'
 import type { JsonLimits, JsonObject } from '../mcp/strict-json.ts'
 import { type Decision, permitDecided, permitProtocol } from '../pdp/decision.ts'
-import { deliver } from './deliver.ts'
+import type { Changes } from './changes.ts'
+import { deliver, finish } from './deliver.ts'
 import { denialMessage, denialText } from './denial.ts'
 import type { KnownTools } from './facts.ts'
+import { type Asked, recorded, type Within } from './inner.ts'
+import { askAboutAnswers, type States } from './input-required.ts'
+import type { Pending } from './pending.ts'
 import type { Answer, Arrival, Judgement, Ports } from './ports.ts'
 import { callOf, type Read, readPost, readStream } from './read.ts'
 import { REFUSALS, type RefusalReason } from './refusal.ts'
 import type { Sealer } from './session.ts'
+import type { Tasks } from './tasks.ts'
 
 export type Settings = {
   server: string
@@ -32,6 +37,13 @@ export type Context = {
   settings: Settings
   sealer: Sealer
   tools: KnownTools
+  /** requests of the server that wait for an answer of the client */
+  pending: Pending
+  /** states that clients bring back (2026-07-28) */
+  states: States
+  tasks: Tasks
+  /** when another policy is in force */
+  changes: Changes
   origin: () => Origin
 }
 
@@ -55,14 +67,14 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     const judged = await ports.judge({
       ask: read.refusal || read.method?.treatment === 'protocol' ? 'identity' : 'decision',
       who: arrival.who,
-      ...(read.session && { owner: read.session.owner }),
+      ...(read.owner && { owner: read.owner }),
       draft: read.draft,
       trace: arrival.trace,
       ...(read.id !== null && { rpc_id: read.id }),
     })
     if (judged.kind !== 'identified' && judged.kind !== 'decided') {
       const subject = judged.kind === 'foreign_session' ? judged.identity.subject : undefined
-      return refuse(context, exchange, troubleOf(judged), read, subject)
+      return refuse(context, exchange, troubleOf(judged, read), read, subject)
     }
     const full = arrival.admit?.(judged.identity)
     if (full) return refuse(context, exchange, full, read, judged.identity.subject)
@@ -70,21 +82,23 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
 
     if (judged.kind === 'decided') {
       if (!judged.decision.allow) return deny(context, exchange, read, judged)
-      const durability = judged.decision.audit ?? 'required'
-      // No line: the policy dropped the record of what it allowed as `best_effort`.
-      const durable = judged.line === undefined || (await ports.record(judged.line, durability))
-      if (!durable && durability === 'required') return refuse(context, exchange, 'record_refused', read)
+      if (!(await recorded(context, judged))) return refuse(context, exchange, 'record_refused', read)
     }
+    const within = { exchange, read, identity: judged.identity }
+    const barred = await askAboutAnswers(context, within, read.inputs ?? [])
+    if (barred) return bar(context, within, barred)
     const permit =
       judged.kind === 'decided'
         ? permitDecided(judged.decision, exchange.decision_id)
         : permitProtocol(read.method, exchange.decision_id)
     if (!permit) return refuse(context, exchange, 'internal', read)
+    if (read.answers && !context.pending.take(read.answers.key))
+      return refuse(context, exchange, 'unexpected_response', read)
     ports.count(judged.kind === 'decided' ? 'allowed' : 'protocol')
 
     const call = callOf(context, arrival, read)
     const reply = await ports.forward(permit, call)
-    return deliver(context, { exchange, read, call, identity: judged.identity }, reply)
+    return deliver(context, { ...within, call }, reply)
   }
 }
 
@@ -93,28 +107,55 @@ async function deny(
   context: Context,
   exchange: Exchange,
   read: Read,
-  judged: { decision: Decision; line: OpenLine | undefined; revision?: string },
+  judged: Extract<Judgement, { kind: 'decided' }>,
 ): Promise<Answer> {
-  const { decision_id } = exchange
   context.ports.count('denied')
   // A denial has no effect that would have to wait for its record.
-  if (judged.line !== undefined) await context.ports.record(judged.line, 'reserve')
+  await recorded(context, judged)
+  const { message, answers } = read
+  // The server waits for this answer: it is told that there is none.
+  if (message?.kind === 'response' && answers && context.pending.take(answers.key))
+    context.ports.decline(callOf(context, exchange.arrival, read), message.id, answers.asking.method)
+  return denial(context, exchange.decision_id, read, judged)
+}
+
+/** What a request brings besides is not allowed, so it is not sent. */
+async function bar(
+  context: Context,
+  within: Within,
+  asked: Exclude<Asked, { kind: 'allowed' }>,
+): Promise<Answer> {
+  finish(context, within, {
+    end: 'not_sent',
+    cause: { code: 'input_response', decision_id: asked.decision_id },
+  })
+  return asked.kind === 'denied'
+    ? denial(context, asked.decision_id, within.read, asked)
+    : refuse(context, within.exchange, asked.reason, within.read, within.identity.subject)
+}
+
+function denial(
+  context: Context,
+  decision_id: string,
+  read: Read,
+  { decision, revision = revisionOf(context.origin()) }: { decision: Decision; revision?: string },
+): Answer {
   const { server, help } = context.settings
-  const denial = {
+  const about = {
     server,
     decision_id,
-    revision: judged.revision ?? revisionOf(context.origin()),
+    revision,
     ...(help !== undefined && { help }),
   }
   const { message } = read
-  if (message?.kind === 'notification') return { kind: 'accepted', status: 202, decision_id }
-  if (message?.kind === 'request' && message.method !== 'server/discover') {
-    const text = denialMessage(message.method, message.id, read.era, judged.decision, denial)
+  if (message && message.kind !== 'request') return { kind: 'accepted', status: 202, decision_id }
+  if (message && message.method !== 'server/discover') {
+    const text = denialMessage(message, read.era, decision, about)
     return { kind: 'message', status: 200, text, decision_id }
   }
   // A JSON-RPC error would make a client that discovers fall back to an older revision.
-  const data = { decision_id, reasons: judged.decision.reasons }
-  const text = errorText(read.id, DENIED, denialText(judged.decision, denial), data)
+  const data = { decision_id, reasons: decision.reasons }
+  const text = errorText(read.id, DENIED, denialText(decision, about), data)
   return { kind: 'message', status: 403, text, decision_id }
 }
 
@@ -153,13 +194,17 @@ export async function refuse(
   return { kind: 'message', status, text, decision_id, ...retry }
 }
 
-function troubleOf(judged: Exclude<Judgement, { kind: 'identified' | 'decided' }>): RefusalReason {
+function troubleOf(
+  judged: Exclude<Judgement, { kind: 'identified' | 'decided' }>,
+  { session, draft }: Read,
+): RefusalReason {
   switch (judged.kind) {
     case 'unidentified':
     case 'unavailable':
       return judged.fault
     case 'foreign_session':
-      return 'unknown_session'
+      if (session) return 'unknown_session'
+      return draft.params.requestState === undefined ? 'unknown_task' : 'bad_request_state'
     case 'visible':
       return 'internal'
   }

@@ -80,7 +80,7 @@ export type Judgement =
 
 /** What is sent to the upstream: a message, the opening of its stream, or the end of a session. */
 export type Call = {
-  kind: 'request' | 'notification' | 'open' | 'end'
+  kind: 'request' | 'notification' | 'response' | 'open' | 'end'
   /** of a request */
   id?: RpcId
   method: string
@@ -96,6 +96,8 @@ export type Call = {
   /** the one upstream credential that came with a verified assertion */
   authorization?: string
   signal: AbortSignal
+  /** the answer is a stream that stays open */
+  long?: true
 }
 
 export type Reply =
@@ -142,6 +144,8 @@ export type Answer =
       session?: string
       decision_id: string
       cut?: AbortSignal
+      /** it stays open: no call that somebody waits for */
+      long?: boolean
     }
   | { kind: 'accepted'; status: 200 | 202 | 204; session?: string; decision_id: string }
 

@@ -8,35 +8,57 @@ import {
   makeHeaders,
 } from '../mcp/headers.ts'
 import {
+  type Message,
   type Notification,
   type Request,
+  type Response,
   type RpcId,
   readMessage,
   withProtocolMeta,
   writeMessage,
 } from '../mcp/message.ts'
-import { type Method, methodOf } from '../mcp/methods.ts'
+import { ANSWER, ANSWER_WITHOUT_DATA, type Method, methodOf } from '../mcp/methods.ts'
 import { mirrorParams } from '../mcp/param-headers.ts'
 import { isObject, type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
-import { claimedOwner, type Owner, ownerKey, ownerOf } from '../pdp/identity.ts'
-import { type Draft, draftOf, draftOfStream, keyedDigest, type Setting } from '../pdp/input.ts'
+import { claimedOwner, type Owner, ownerKey, ownerOf, sameOwner } from '../pdp/identity.ts'
+import {
+  carriesData,
+  type Draft,
+  draftOf,
+  draftOfAnswer,
+  draftOfStream,
+  keyedDigest,
+  type Setting,
+} from '../pdp/input.ts'
 import type { Context, Exchange } from './handle.ts'
+import { type InputAnswer, readInputAnswers, type State, targetOf } from './input-required.ts'
+import type { Asking, AskingKey } from './pending.ts'
 import type { Answered, Place } from './place.ts'
 import type { Arrival, Call } from './ports.ts'
 import type { RefusalReason } from './refusal.ts'
 import type { Session } from './session.ts'
+import { renameRelated, type Task } from './tasks.ts'
 
 /** What an arrival is, before anybody is asked about it. Without a message it is the opening of a stream or an end. */
 export type Read = {
-  message: Request | Notification | undefined
+  /** as the upstream gets it: with its own ids of tasks and its own states */
+  message: Message | undefined
   method: Method | undefined
   id: RpcId | null
   draft: Draft
   era: Era
   version: string
   session: Session | undefined
+  /** who must ask: whose session, task or state it is */
+  owner?: Owner
   /** where a stream is resumed */
   place?: Place
+  /** the task that it names, and the client's id of it */
+  task?: { token: string; task: Task }
+  /** the answers to input requests that it brings */
+  inputs?: InputAnswer[]
+  /** the request of the server that it answers */
+  answers?: { key: AskingKey; asking: Asking }
   /** `mcp-param-*` of the upstream request */
   params?: Record<string, string>
   /** why it is refused as soon as it is known who asks */
@@ -53,14 +75,13 @@ export function readPost(context: Context, exchange: Exchange): ReadResult {
   if (!parsed.ok) return { ok: false, reason: parsed.fault, id: null }
   const one = readMessage(parsed.value)
   if (!one.ok) return { ok: false, reason: one.fault, id: one.id }
-  // No request of the upstream is delivered yet, so there is none that a response could answer.
-  if (one.message.kind === 'response') return { ok: false, reason: 'unexpected_response', id: null }
   const message = withProtocolMeta(one.message)
   const id = message.kind === 'request' ? message.id : null
 
   let classified = classify(message, arrival.headers, undefined)
   // A handshake starts a session and a modern request has none: an id that comes with them is dropped.
-  const sessionless = message.method === 'initialize' || (classified.ok && classified.era === 'modern')
+  const isHandshake = message.kind !== 'response' && message.method === 'initialize'
+  const sessionless = isHandshake || (classified.ok && classified.era === 'modern')
   const session = sessionless ? undefined : openSession(context, arrival)
   if (session === 'unknown') return { ok: false, reason: 'unknown_session', id }
   if (session) classified = classify(message, arrival.headers, session.version)
@@ -75,33 +96,168 @@ export function readPost(context: Context, exchange: Exchange): ReadResult {
     }
   }
   const { era, version } = classified
+  const at: At = { id, era, version, session, setting: settingOf(context, exchange, version, session) }
+  return message.kind === 'response'
+    ? readAnswer(context, arrival, message, at)
+    : readAsking(context, arrival, message, at)
+}
+
+/** What comes back with a request that was answered with questions (2026-07-28). */
+const INPUTS = ['inputResponses', 'requestState']
+
+type At = Pick<Read, 'id' | 'era' | 'version' | 'session'> & { setting: Setting }
+
+function readAsking(
+  context: Context,
+  arrival: Arrival,
+  message: Request | Notification,
+  { setting, ...at }: At,
+): ReadResult {
+  const { id, era, session } = at
+  const no = (reason: RefusalReason): ReadResult => ({ ok: false, reason, id, era })
   // A handshake names the revision that it would like, which may be none of ours.
-  const revision = message.method === 'initialize' && era === 'legacy' ? LATEST_LEGACY : version
+  const revision = message.method === 'initialize' && era === 'legacy' ? LATEST_LEGACY : at.version
   const method = methodOf('to_server', message.method, revision)
-  if (!method || !context.settings.eras.includes(era) || NOT_YET.test(message.method)) {
-    return { ok: false, reason: 'unknown_method', id, era }
-  }
-  if (method.shape !== message.kind) return { ok: false, reason: 'wrong_shape', id }
+  if (!method || !context.settings.eras.includes(era)) return no('unknown_method')
+  if (method.shape !== message.kind) return no('wrong_shape')
+  const takesInputs = era === 'modern' && (method.asks || message.method === 'tasks/update')
+  if (!takesInputs && INPUTS.some((name) => message.params[name] !== undefined))
+    return no('bad_input_response')
   const owner = claimedKey(arrival)
-  const setting = settingOf(context, exchange, version, session)
-  if (message.params.inputResponses !== undefined || message.params.requestState !== undefined)
-    return { ok: false, reason: 'unsupported_input_response', id }
-  if (message.params.task !== undefined) return { ok: false, reason: 'unsupported_task', id }
-  const drafted = draftOf(message, setting, {
+  const opened = openTokens(context, arrival, message)
+  if (!opened.ok) return no(opened.reason)
+  const { task, state } = opened
+  const drafted = draftOf(opened.message, setting, {
     facts: (tool) => context.tools.lookup(owner, tool),
     digest: (value) => keyedDigest(context.settings.digestKey, value),
+    ...(task && {
+      task: {
+        digest: keyedDigest(context.settings.digestKey, task.task.upstream),
+        owner: 'same',
+        ...(task.task.tool !== undefined && { tool: task.task.tool }),
+      },
+    }),
   })
-  if (!drafted.ok) return { ok: false, reason: drafted.fault, id }
+  if (!drafted.ok) return no(drafted.fault)
+  const inputs = readInputAnswers(opened.message.params.inputResponses, state)
+  if (!inputs) return no('bad_input_response')
   const params = paramsOf(context, owner, message, era, arrival)
+  const owners = [session?.owner, ...opened.owners].filter((one) => one !== undefined)
+  const [first] = owners
   const refusal = drafted.ambiguous
     ? 'ambiguous_argument'
     : params === undefined
       ? 'header_mismatch'
       : session === undefined && method.ofSession
         ? 'no_session'
-        : undefined
-  const read = { message, method, id, draft: drafted.draft, era, version, session, params: params ?? {} }
+        : first && !owners.every((one) => sameOwner(one, first))
+          ? 'unknown_task'
+          : undefined
+  const read: Read = {
+    ...at,
+    message: withPlainInputs(opened.message, inputs),
+    method,
+    draft: drafted.draft,
+    ...(first && { owner: first }),
+    ...(task && { task }),
+    inputs,
+    params: params ?? {},
+  }
   return { ok: true, read: refusal ? { ...read, refusal } : read }
+}
+
+/** What a client answers to a request of the server; which, must be one that this identity was given. */
+function readAnswer(
+  context: Context,
+  arrival: Arrival,
+  response: Response,
+  { setting, ...at }: At,
+): ReadResult {
+  const { session } = at
+  const key = { owner: claimedKey(arrival), session: session?.upstream ?? '', id: response.id }
+  const asking = context.pending.find(key)
+  const method = asking?.method ?? 'unknown'
+  const answer = response.error ? { error: response.error } : { result: response.result }
+  const read: Read = {
+    ...at,
+    id: null,
+    message: asking ? withServersTask(context, arrival, response, asking.method) : response,
+    method: carriesData(method, response) ? ANSWER : ANSWER_WITHOUT_DATA,
+    draft: draftOfAnswer(method, answer, setting, asking?.parent),
+    ...(session && { owner: session.owner }),
+  }
+  // Told only to one who is known: whether somebody was asked is not for others.
+  return {
+    ok: true,
+    read: asking ? { ...read, answers: { key, asking } } : { ...read, refusal: 'unexpected_response' },
+  }
+}
+
+/** A client's own task keeps its id; of another it is the server's that the client holds sealed. */
+function withServersTask(context: Context, arrival: Arrival, response: Response, method: string): Response {
+  if (response.error || method.startsWith('tasks/')) return response
+  return { ...response, result: renameRelated(response.result, (id) => ownTask(context, arrival, id)) }
+}
+
+/** The server's id of a task, where the one who asks holds it. */
+function ownTask({ tasks }: Context, arrival: Arrival, token: string): string | undefined {
+  const task = tasks.open(token)
+  return task && ownerKey(task.owner) === claimedKey(arrival) ? task.upstream : undefined
+}
+
+type Opened =
+  | {
+      ok: true
+      message: Request | Notification
+      owners: Owner[]
+      task?: { token: string; task: Task }
+      state?: State
+    }
+  | { ok: false; reason: RefusalReason }
+
+/** The message with what was sealed for the client in the server's own words. */
+function openTokens(context: Context, arrival: Arrival, came: Request | Notification): Opened {
+  const { tasks, states } = context
+  const message = { ...came, params: renameRelated(came.params, (id) => ownTask(context, arrival, id)) }
+  const { taskId, requestState } = message.params
+  const no: Opened = { ok: false, reason: 'unknown_task' }
+  if (message.method.startsWith('tasks/') && message.method !== 'tasks/list') {
+    const task = typeof taskId === 'string' ? tasks.open(taskId) : undefined
+    if (!task || typeof taskId !== 'string') return no
+    const params = { ...message.params, taskId: task.upstream }
+    return { ok: true, message: { ...message, params }, owners: [task.owner], task: { token: taskId, task } }
+  }
+  if (typeof requestState === 'string') {
+    const state = states.open(requestState)
+    if (!state || state.method !== message.method || state.target !== targetOf(message as Request))
+      return { ok: false, reason: 'bad_request_state' }
+    const params = { ...message.params, requestState: state.upstream }
+    return { ok: true, message: { ...message, params }, owners: [state.owner], state }
+  }
+  const { notifications } = message.params
+  if (
+    message.method === 'subscriptions/listen' &&
+    isObject(notifications) &&
+    Array.isArray(notifications.taskIds)
+  ) {
+    const opened = notifications.taskIds.map((id) => (typeof id === 'string' ? tasks.open(id) : undefined))
+    const all = opened.filter((task) => task !== undefined)
+    if (all.length !== opened.length) return no
+    const taskIds = all.map((task) => task.upstream)
+    const params = { ...message.params, notifications: { ...notifications, taskIds } }
+    return { ok: true, message: { ...message, params }, owners: all.map((task) => task.owner) }
+  }
+  return { ok: true, message, owners: [] }
+}
+
+/** Answers without what others put into their `_meta`: no policy sees it there. */
+function withPlainInputs(message: Request | Notification, inputs: InputAnswer[]): Request | Notification {
+  if (inputs.length === 0) return message
+  const entries = inputs.map(({ key, response }) => [key, withProtocolMeta(response).result] as const)
+  return {
+    ...message,
+    params: { ...message.params, inputResponses: Object.fromEntries(entries) as JsonObject },
+  }
 }
 
 /** What a call mirrors into headers; undefined where headers and body disagree. Other messages and eras have none. */
@@ -120,9 +276,6 @@ function paramsOf(
     headers.none ? undefined : (headers.params ?? {}),
   )
 }
-
-/** Refused until what they bring is decided in full. */
-const NOT_YET = /^(?:subscriptions\/listen|(?:notifications\/)?tasks\/.*)$/
 
 /**
  * GET opens the stream of a session, or one that is resumed; DELETE ends a session. All of it is legacy. A server without
@@ -149,6 +302,7 @@ export function readStream(context: Context, exchange: Exchange): ReadResult {
     era: 'legacy',
     version,
     session,
+    ...(session && { owner: session.owner }),
   }
   if (!resumes) return { ok: true, read }
   const owner = session?.owner ?? claimedOwnerOf(arrival)
@@ -182,10 +336,12 @@ export function callOf(context: Context, arrival: Arrival, read: Read): Call {
     ...(place && { lastEventId: place.id }),
     ...(context.settings.forwardsAuthorization &&
       isUpstreamCredential(arrival.authorization) && { authorization: arrival.authorization }),
+    ...(read.method?.long && { long: true }),
     // A stream of its own lives for a time; the answer to a call as long as the call.
-    signal: message
-      ? arrival.signal
-      : AbortSignal.any([arrival.signal, AbortSignal.timeout(context.settings.streamMaxAge)]),
+    signal:
+      message && !read.method?.long
+        ? arrival.signal
+        : AbortSignal.any([arrival.signal, AbortSignal.timeout(context.settings.streamMaxAge)]),
   }
 }
 

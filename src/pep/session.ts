@@ -16,6 +16,8 @@ export type Session = {
   client?: Client
   /** milliseconds since the epoch */
   issued: number
+  /** the lists whose changes the server said it would tell: `tools`, `prompts`, `resources` */
+  lists?: string[]
 }
 
 export type Sealer = {
@@ -30,8 +32,8 @@ export function createSealer(secret: Uint8Array): Sealer {
   return {
     seal(session) {
       const { issuer, subject, audience } = session.owner
-      const { upstream, version, client = null, issued } = session
-      return box.seal(JSON.stringify([upstream, issuer, subject, audience, version, client, issued]))
+      const { upstream, version, client = null, issued, lists = [] } = session
+      return box.seal(JSON.stringify([upstream, issuer, subject, audience, version, client, issued, lists]))
     },
     open(token) {
       const text = box.open(token)
@@ -44,7 +46,7 @@ export function createSealer(secret: Uint8Array): Sealer {
 function readSession(text: string): Session | undefined {
   const parsed = parseStrict(text)
   if (!parsed.ok || !Array.isArray(parsed.value)) return undefined
-  const [upstream, issuer, subject, audience, version, info, issued] = parsed.value
+  const [upstream, issuer, subject, audience, version, info, issued, lists] = parsed.value
   const strings = [upstream, issuer, subject, audience, version]
   if (!strings.every((part) => typeof part === 'string') || typeof issued !== 'number') return undefined
   const session: Session = {
@@ -55,5 +57,6 @@ function readSession(text: string): Session | undefined {
   }
   const client = isObject(info) ? readClient(info) : undefined
   if (client) session.client = client
+  if (Array.isArray(lists)) session.lists = lists.filter((one) => typeof one === 'string')
   return session
 }

@@ -1,146 +1,22 @@
 import { describe, expect, test } from 'vitest'
 import type { OpenLine } from '../../src/log/event.ts'
-import { finishLine } from '../../src/log/event.ts'
-import { DEFAULT_JSON_LIMITS } from '../../src/mcp/strict-json.ts'
-import { type Decision, isPermit } from '../../src/pdp/decision.ts'
-import type { Identity } from '../../src/pdp/identity.ts'
-import { createKnownTools } from '../../src/pep/facts.ts'
-import { createHandler } from '../../src/pep/handle.ts'
-import type { Answer, Arrival, Call, Judgement, Ports, Question, Reply } from '../../src/pep/ports.ts'
-import { createSealer } from '../../src/pep/session.ts'
-
-const alice: Identity = {
-  source: 'pomerium',
-  subject: 'alice',
-  groups: [],
-  issuer: 'i',
-  audience: 'a',
-  claims: {},
-}
-const bob: Identity = { ...alice, subject: 'bob' }
-const allow: Decision = { allow: true, reasons: [{ code: 'granted', title: 'A grant covers it' }] }
-const denied: Decision = {
-  allow: false,
-  reasons: [{ code: 'merge_not_granted', title: 'Merging needs a grant', help: 'ask' }],
-}
-const sealer = createSealer(Buffer.from('a key for tests only'))
-
-type World = {
-  decision?: Decision
-  judge?: (question: Question) => Judgement
-  reply?: (call: Call) => Reply
-  durable?: boolean
-  eras?: ('legacy' | 'modern')[]
-  forwards?: boolean
-}
-
-/** A handler in a world of lambdas, and what it did to it, in order. */
-function handlerIn(world: World) {
-  const did: string[] = []
-  const calls: Call[] = []
-  const lines: Record<string, unknown>[] = []
-  const questions: Question[] = []
-  const declined: unknown[] = []
-  let id = 0
-  const ports: Ports = {
-    judge: async (question) => {
-      questions.push(question)
-      did.push(`judge ${question.ask}`)
-      if (world.judge) return world.judge(question)
-      if (question.ask === 'identity') return { kind: 'identified', identity: alice }
-      if (question.ask === 'visible') return { kind: 'visible', visible: [[0, true]] }
-      const line = JSON.stringify({ custom: { event: 'decision' } }).slice(0, -2) as OpenLine
-      return { kind: 'decided', identity: alice, decision: world.decision ?? allow, line }
-    },
-    forward: async (permit, call) => {
-      expect(isPermit(permit)).toBe(true)
-      did.push('forward')
-      calls.push(call)
-      return world.reply?.(call) ?? message({ jsonrpc: '2.0', id: call.id ?? 0, result: { content: [] } })
-    },
-    decline: (_call, rpc, method) => void declined.push([rpc, method]),
-    record: async (line) => {
-      lines.push(JSON.parse(finishLine(line, lines.length + 1)))
-      did.push('record')
-      return world.durable ?? true
-    },
-    count: () => {},
-    now: () => 1_795_379_900_000,
-    newId: () => `id-${++id}`,
-  }
-  const handle = createHandler({
-    ports,
-    settings: {
-      server: 'github',
-      help: 'Ask in #platform',
-      limits: DEFAULT_JSON_LIMITS,
-      forwardsAuthorization: world.forwards ?? false,
-      eras: world.eras ?? ['legacy', 'modern'],
-      streamMaxAge: 900_000,
-      digestKey: Buffer.from('digest'),
-    },
-    sealer,
-    tools: createKnownTools(),
-    origin: () => ({ labels: {}, bundles: { mcp: { revision: 'git:ab12' } } }),
-  })
-  return { handle, did, calls, lines, questions, declined }
-}
-
-const message = (body: unknown, status = 200): Reply => ({
-  kind: 'message',
-  status,
-  body: Buffer.from(JSON.stringify(body)),
-})
-const call = (name = 'merge_pull_request', args: object = { owner: 'acme' }, id: string | number = 1) => ({
-  jsonrpc: '2.0',
-  id,
-  method: 'tools/call',
-  params: { name, arguments: args },
-})
-const META = {
-  'io.modelcontextprotocol/protocolVersion': '2026-07-28',
-  'io.modelcontextprotocol/clientCapabilities': {},
-}
-const modern = (
-  body: { method: string; params: Record<string, unknown> },
-  name?: string,
-): Partial<Arrival> => ({
-  body: Buffer.from(JSON.stringify({ ...body, params: { ...body.params, _meta: META } })),
-  headers: { protocolVersion: '2026-07-28', method: body.method, ...(name !== undefined && { name }) },
-})
-
-function arrival(body: unknown, more: Partial<Arrival> = {}): Arrival {
-  return {
-    verb: 'POST',
-    body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
-    headers: {},
-    who: { assertion: 'a.b.c' },
-    authorization: undefined,
-    http: {},
-    trace: {},
-    signal: new AbortController().signal,
-    ...more,
-  }
-}
-
-const json = (answer: Answer) => JSON.parse(answer.kind === 'message' ? answer.text : 'null')
-const session = (owner = alice, upstream = 'up-1') =>
-  sealer.seal({
-    upstream,
-    owner: { issuer: owner.issuer ?? '', subject: owner.subject, audience: owner.audience ?? '' },
-    version: '2025-06-18',
-    issued: 0,
-  })
-async function* frames(...texts: unknown[]) {
-  for (const text of texts) yield { data: JSON.stringify(text) }
-}
-const stream = (...texts: unknown[]): Reply => ({ kind: 'stream', frames: frames(...texts) })
-async function itemsOf(answer: Answer) {
-  expect(answer.kind).toBe('stream')
-  const items: unknown[] = []
-  if (answer.kind === 'stream') for await (const item of answer.items) items.push(JSON.parse(item.text))
-  return items
-}
+import type { Judgement, Reply } from '../../src/pep/ports.ts'
+import {
+  alice,
+  allow,
+  arrival,
+  bob,
+  call,
+  denied,
+  handlerIn,
+  itemsOf,
+  json,
+  message,
+  modern,
+  sealer,
+  session,
+  stream,
+} from './world.ts'
 
 describe('an allowed call', () => {
   test('is judged, recorded, then forwarded, in this order', async () => {
@@ -286,8 +162,11 @@ describe('nothing reaches the upstream', () => {
     ['an empty batch', [], 400],
     ['a call without an id', { jsonrpc: '2.0', method: 'tools/call', params: { name: 'x' } }, 400],
     ['a notification with an id', { jsonrpc: '2.0', id: 1, method: 'notifications/initialized' }, 400],
-    ['a response', { jsonrpc: '2.0', id: 1, result: {} }, 400],
-    ['a task', { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x', task: { ttl: 1 } } }, 400],
+    [
+      'a task that is none',
+      { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x', task: 1 } },
+      400,
+    ],
     ['a call without a name', { jsonrpc: '2.0', id: 1, method: 'tools/call', params: {} }, 400],
     [
       'arguments that are no object',
@@ -410,7 +289,7 @@ describe('a stream', () => {
   const result = { jsonrpc: '2.0', id: 1, result: { content: [] } }
 
   test('delivers what passes, drops what does not, ends with the response', async () => {
-    const request = { jsonrpc: '2.0', id: 9, method: 'sampling/createMessage', params: {} }
+    const request = { jsonrpc: '2.0', id: 9, method: 'sampling/unknown', params: {} }
     const world = handlerIn({
       reply: () =>
         stream(
@@ -424,7 +303,7 @@ describe('a stream', () => {
     })
     const items = await itemsOf(await world.handle(arrival(call())))
     expect(items).toEqual([progress, result])
-    expect(world.declined).toEqual([[9, 'sampling/createMessage']])
+    expect(world.declined).toEqual([[9, 'sampling/unknown']])
     expect(world.lines.at(-1)).toMatchObject({ custom: { event: 'outcome', dropped: 3, end: 'complete' } })
     expect(world.lines.some((line) => JSON.stringify(line).includes('server_request_unsupported'))).toBe(true)
   })
@@ -443,7 +322,7 @@ describe('a stream', () => {
     ])
   })
 
-  test.each(['input_required', 'task'])('a result of type %s is withheld', async (resultType) => {
+  test.each(['partial', 'input-required', 1])('a result of type %s is withheld', async (resultType) => {
     const world = handlerIn({ reply: () => message({ jsonrpc: '2.0', id: 1, result: { resultType } }) })
     const { result: shown } = json(await world.handle(arrival('', modern(call('x'), 'x'))))
     expect(shown).toMatchObject({ isError: true, resultType: 'complete' })

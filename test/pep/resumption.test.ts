@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { finishLine, type OpenLine } from '../../src/log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../../src/mcp/strict-json.ts'
 import type { Identity } from '../../src/pdp/identity.ts'
-import { createKnownTools } from '../../src/pep/facts.ts'
 import { createHandler } from '../../src/pep/handle.ts'
+import { createKept } from '../../src/pep/kept.ts'
 import { createPlaces } from '../../src/pep/place.ts'
 import type { Answer, Arrival, Call, Question, StreamItem, UpstreamFrame } from '../../src/pep/ports.ts'
 import { createSealer, type Session } from '../../src/pep/session.ts'
@@ -17,7 +17,8 @@ const alice: Identity = {
   audience: 'a',
   claims: {},
 }
-const sealer = createSealer(Buffer.from('a key for tests only'))
+const SECRET = Buffer.from('a key for tests only')
+const sealer = createSealer(SECRET)
 const session: Session = {
   upstream: 'up-1',
   owner: { issuer: 'i', subject: 'alice', audience: 'a' },
@@ -68,8 +69,7 @@ function handlerIn(frames: UpstreamFrame[], visible: (key: string) => boolean = 
       streamMaxAge: 900_000,
       digestKey: Buffer.from('digest'),
     },
-    sealer,
-    tools: createKnownTools(),
+    ...createKept(SECRET, () => 1_795_379_900_000),
     origin: () => ({ labels: {}, bundles: {} }),
   })
   const send = async (message: object, headers: Arrival['headers'] = { sessionId: sealer.seal(session) }) =>

@@ -122,7 +122,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
       const headers = { ...headersOf(call), ...call.headers }
       if (hasBody(call)) headers['content-type'] = 'application/json'
       if (call.kind === 'open') headers.accept = 'text/event-stream'
-      if (call.kind !== 'open') {
+      if (call.kind !== 'open' && !call.long) {
         if (!(await slots.take(Math.min(QUEUE, settings.timeout), call.signal)))
           return { kind: 'failed', fault: call.signal.aborted ? 'upstream_failed' : 'upstream_busy' }
         return send(calls, call, headers, slots.giveBack)
@@ -185,7 +185,7 @@ function createSlots(free: number) {
   }
 }
 
-const hasBody = (call: Call): boolean => call.kind === 'request' || call.kind === 'notification'
+const hasBody = (call: Call): boolean => call.kind !== 'open' && call.kind !== 'end'
 const methodOf = (call: Call) => (hasBody(call) ? 'POST' : call.kind === 'open' ? 'GET' : 'DELETE')
 const failure = (late: boolean): Reply => ({
   kind: 'failed',

@@ -190,6 +190,7 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
           if (session.stream) return { kind: 'status', status: 405 }
           return { kind: 'stream', frames: openStream(session, call.signal) }
         case 'notification':
+        case 'response':
           return tell(session, call.text) ? { kind: 'accepted' } : FAILED
         case 'request':
           return call.id === undefined ? FAILED : ask(session, call, call.id)

@@ -5,9 +5,8 @@ import type { BoundSettings } from '../../../src/edge/http/bounds.ts'
 import { createListener } from '../../../src/edge/http/listener.ts'
 import { finishLine } from '../../../src/log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../../../src/mcp/strict-json.ts'
-import { createKnownTools } from '../../../src/pep/facts.ts'
+import { createKept } from '../../../src/pep/kept.ts'
 import type { Ports } from '../../../src/pep/ports.ts'
-import { createSealer } from '../../../src/pep/session.ts'
 
 /** The key of its sessions. */
 export const SEAL = Buffer.alloc(16)
@@ -59,8 +58,7 @@ export async function listen(
         streamMaxAge,
         digestKey: Buffer.alloc(1),
       },
-      sealer: createSealer(SEAL),
-      tools: createKnownTools(),
+      ...createKept(SEAL, Date.now),
       origin: () => ({ labels: {}, bundles: {} }),
     },
     {

@@ -320,15 +320,15 @@ describe('1.A JSON and JSON-RPC', () => {
     [
       'A28 tasks/result',
       `{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"${CANARY}"}}`,
-      method(),
+      { status: 404, code: -32602, reason: 'unknown_task', id: 1 },
     ],
     ['A28 foo/bar', `{"jsonrpc":"2.0","id":"x","method":"foo/${CANARY}"}`, method('x')],
     ['A28 sampling from a client', `{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}`, method()],
-    ['A28 a task', `{${base},"params":{"name":"${SAFE}","task":{"ttl":1}}}`, params('unsupported_task')],
+    ['A28 a task that is none', `{${base},"params":{"name":"${SAFE}","task":1}}`, params('bad_task')],
     [
       'A28 input responses',
       `{${base},"params":{"name":"${SAFE}","inputResponses":{}}}`,
-      params('unsupported_input_response'),
+      params('bad_input_response'),
     ],
     [
       'A29 a version in _meta that the header has not',

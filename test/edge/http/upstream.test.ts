@@ -419,7 +419,7 @@ describe('what is delivered', () => {
     expect(answer.body).not.toContain(CANARY)
     expect(answer.json().result).toMatchObject({ isError: true, resultType: 'complete' })
     expect(answer.json().result.content[0].text).toContain('withheld')
-    expect(outcome).toMatchObject({ end: 'not_delivered', cause: { code: 'unsupported_result' } })
+    expect(outcome).toMatchObject({ end: 'not_delivered', cause: { code: 'inner_request' } })
   })
   test('E8 -32042, a request in the dress of an error', async () => {
     const error = {
@@ -431,7 +431,7 @@ describe('what is delivered', () => {
       const { answer, outcome } = await ask(CALL, () => httpAnswer(status, { jsonrpc: '2.0', id: 1, error }))
       expect(answer.body).not.toContain(CANARY)
       expect(answer.json().result.isError).toBe(true)
-      expect(outcome).toMatchObject({ end: 'not_delivered', cause: { code: 'unsupported_result' } })
+      expect(outcome).toMatchObject({ end: 'not_delivered', cause: { code: 'inner_request' } })
     }
   })
 })
@@ -451,7 +451,7 @@ describe('streams', () => {
     expect(answer.header('content-type')).toBe('text/event-stream')
     const parts = answer.body.split('\n\n').slice(0, -1)
     return parts.map((part) => {
-      const found = /^event: message\ndata: (\{.*\})$/.exec(part)
+      const found = /^event: message\n(?:id: v1\.[\w-]+\n)?(?:retry: \d+\n)?data: (\{.*\})$/.exec(part)
       expect(found, part).not.toBe(null)
       return JSON.parse(found![1]!)
     })
@@ -573,7 +573,6 @@ describe('streams', () => {
     ['elicitation/create', { result: { action: 'decline' } }],
     ['sampling/createMessage', { error: { code: -1, message: 'Refused by policy' } }],
     ['roots/list', { error: { code: -1, message: 'Refused by policy' } }],
-    ['ping', { result: {} }],
     [CANARY, { error: { code: -1, message: 'Refused by policy' } }],
   ])('%s to the client is declined towards the upstream, under its id', async (method, expected) => {
     for (const id of ['server-1', 7]) {
@@ -602,11 +601,18 @@ describe('streams', () => {
         'mcp-protocol-version',
       ])
       expect(outcome).toMatchObject({ dropped: 1, end: 'complete' })
-      const record = records.find((event) => event.custom.event === 'reject')!
-      expect(record.custom).toMatchObject({
-        cause: { code: 'server_request_unsupported' },
-        subject: 'alice-sub-1',
-      })
+      // What the table knows is decided; what it does not is refused.
+      const record = records.find(
+        (event) => event.custom.event === 'reject' || event.input?.direction === 'to_client',
+      )!
+      expect(record).toMatchObject(
+        method === CANARY
+          ? { custom: { cause: { code: 'server_request_unsupported' }, subject: 'alice-sub-1' } }
+          : {
+              input: { direction: 'to_client', method, parent: { method: 'tools/call' } },
+              result: { allow: false },
+            },
+      )
     }
   })
 
@@ -630,7 +636,7 @@ describe('streams', () => {
       cause: { code: 'upstream_malformed' },
       disposition: 'failed',
     })
-    expect(records.filter((event) => event.custom.event === 'reject')).toHaveLength(16)
+    expect(records.filter((event) => event.input?.direction === 'to_client')).toHaveLength(17)
     expect(declines).toBeLessThanOrEqual(16)
   })
 })
