@@ -118,7 +118,7 @@ export function readConfig(
     bundles: readBundles(root, services, readKeys(root)),
     persistence: readPersistence(root),
     mcp: readMcp(root.section('plugins').section('mcp')),
-    audit: readAudit(root),
+    audit: readAudit(root, services),
   }
   for (const key of NOT_HONOURED)
     if (root.has(key)) root.fault(key, 'OPA has this key; this version does not honour it')

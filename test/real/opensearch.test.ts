@@ -61,7 +61,11 @@ describe.skipIf(why !== undefined)('a real OpenSearch', () => {
     )
     expect(await ask('/_index_template/mcp-audit', template, 'PUT')).toEqual({ acknowledged: true })
     const faults: string[] = []
-    const [output] = readOutputs(readSection({ output: [{ type: 'opensearch', url }] }, '', faults))
+    const [output] = readOutputs(
+      readSection({ output: [{ type: 'opensearch', url }] }, '', faults),
+      readSection({}, '', faults),
+      {},
+    )
     expect(faults).toEqual([])
     if (output) sink = openSink(output, { stdout: process.stdout, version: '0.1.0' })
     ends.push(() => sink.close())

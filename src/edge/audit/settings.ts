@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import type { Service } from '../services/settings.ts'
 import type { Section } from '../settings.ts'
 import { type Output, readOutputs } from './sinks/settings.ts'
 import type { SpoolSettings } from './spool.ts'
@@ -11,25 +12,21 @@ export type AuditSettings = {
 }
 
 /** Out of `decision_logs`, as OPA has it, and `plugins.mcp_audit`. */
-export function readAudit(root: Section): AuditSettings {
+export function readAudit(root: Section, services: Record<string, Service>): AuditSettings {
   const logs = root.section('decision_logs')
   if (logs.string('plugin', 'mcp_audit') !== 'mcp_audit') logs.fault('plugin', 'must be mcp_audit')
-  for (const key of [
-    'service',
-    'reporting',
-    'console',
-    'mask_decision',
-    'drop_decision',
-    'request_context',
-    'partition_name',
-    'resource',
-  ]) {
+  // They are always asked, under OPA's default names.
+  for (const [key, name] of [
+    ['mask_decision', 'system/log/mask'],
+    ['drop_decision', 'system/log/drop'],
+  ] as const)
+    if (logs.string(key, name).replace(/^\//, '') !== name) logs.fault(key, `must be /${name}`)
+  for (const key of ['console', 'request_context', 'partition_name'])
     if (logs.has(key)) logs.fault(key, 'OPA has this key; this version does not honour it')
-  }
-  logs.done()
   const audit = root.section('plugins').section('mcp_audit')
   const buffer = readBuffer(audit.section('buffer'))
-  const outputs = readOutputs(audit)
+  const outputs = readOutputs(audit, logs, services)
+  logs.done()
   const grace = audit.duration('shutdown_grace_period', '3s', '0s', '10m')
   audit.done()
   return { buffer, outputs, grace }

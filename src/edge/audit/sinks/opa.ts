@@ -1,4 +1,4 @@
-import { answerOf, createClient, gzipped, type HttpTo } from './request.ts'
+import { answerOf, type Client, gzipped } from './request.ts'
 import type { Line, Sink } from './sink.ts'
 
 /**
@@ -7,32 +7,25 @@ import type { Line, Sink } from './sink.ts'
  * @param limit of the compressed body, as OPA's `upload_size_limit_bytes`; an event that is larger alone is sent alone
  */
 export function createOpaSink(
-  name: string,
-  type: string,
-  to: HttpTo,
-  limit: number,
+  { name, type, to }: Pick<Sink, 'name' | 'type' | 'to'>,
+  client: Client,
+  { limit, compress }: { limit: number; compress: boolean },
   render: (line: Line) => string,
 ): Sink {
-  // Compressed here, as the limit is that of the compressed body.
-  const client = createClient({
-    ...to,
-    compress: false,
-    headers: { ...to.headers, ...(to.compress && GZIP) },
-  })
+  const headers = { 'content-type': 'application/json', ...(compress && { 'content-encoding': 'gzip' }) }
   return {
     name,
     type,
-    to: to.url.origin + to.url.pathname,
+    to,
     status: client.status,
     async send(batch, signal) {
       const array = Buffer.from(`[${batch.map(render).join(',')}]`)
-      const body = to.compress ? await gzipped(array) : array
+      const body = compress ? await gzipped(array) : array
       if (body.length > limit && batch.length > 1)
         return { kind: 'too_large', said: `${body.length} bytes are more than upload_size_limit_bytes` }
-      const reply = await client.post(body, { headers: { 'content-type': 'application/json' } }, signal)
+      const reply = await client.post(body, { headers }, signal)
       return reply.kind === 'failed' ? { kind: 'retry', said: reply.said } : answerOf(reply)
     },
     close: client.close,
   }
 }
-const GZIP = { 'content-encoding': 'gzip' }

@@ -7,7 +7,9 @@ import { openDeadLetters } from './dead-letters.ts'
 import { createFileSink } from './file.ts'
 import { createOpaSink } from './opa.ts'
 import { createOtlpSink } from './otlp.ts'
+import { createClient } from './request.ts'
 import { type Runner, runSink, type SinkState } from './runner.ts'
+import { createServiceClient } from './service.ts'
 import type { Output } from './settings.ts'
 import type { Answer, Line, Sink, Source } from './sink.ts'
 import { createSplunkSink } from './splunk.ts'
@@ -24,7 +26,19 @@ export function openSink(output: Output, world: SinkWorld): Sink {
     case 'file':
       return createFileSink(name, output, render)
     case 'http':
-      return createOpaSink(name, 'http', output.to, output.limit, render)
+      return createOpaSink(
+        { name, type: 'http', to: output.to.url.origin + output.to.url.pathname },
+        createClient({ ...output.to, compress: false }),
+        { limit: output.limit, compress: output.to.compress },
+        render,
+      )
+    case 'service':
+      return createOpaSink(
+        { name, type: 'service', to: `${output.service.url}/${output.resource}` },
+        createServiceClient(output.service, output.resource, world.version, output.timeout),
+        { limit: output.limit, compress: true },
+        render,
+      )
     case 'splunk':
       return createSplunkSink(name, output, render)
     case 'elasticsearch':

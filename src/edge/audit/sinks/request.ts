@@ -89,20 +89,9 @@ export function createClient(to: HttpTo): Client {
           body: sent,
           signal: ending.signal,
         })
-        const parts: Buffer[] = []
-        let size = 0
-        for await (const part of stream) {
-          size += part.length
-          if (size > ANSWER_LIMIT) throw new Error(`the answer is longer than ${ANSWER_LIMIT} bytes`)
-          parts.push(part)
-        }
+        const reply = await readReply(statusCode, got['retry-after'], stream)
         last = statusCode
-        return {
-          kind: 'answer',
-          status: statusCode,
-          after: retryAfter(got['retry-after'], Date.now()),
-          body: Buffer.concat(parts).toString('utf8'),
-        }
+        return reply
       } catch (error) {
         last = undefined
         return { kind: 'failed', said: reasonOf(error) }
@@ -116,6 +105,27 @@ export function createClient(to: HttpTo): Client {
   }
 }
 
+/** @throws Error if it is cut, or too long */
+export async function readReply(
+  status: number,
+  after: string | string[] | undefined,
+  stream: AsyncIterable<Buffer>,
+): Promise<Reply> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const part of stream) {
+    size += part.length
+    if (size > ANSWER_LIMIT) throw new Error(`the answer is longer than ${ANSWER_LIMIT} bytes`)
+    parts.push(part)
+  }
+  return {
+    kind: 'answer',
+    status,
+    after: retryAfter(after, Date.now()),
+    body: Buffer.concat(parts).toString('utf8'),
+  }
+}
+
 /** @returns milliseconds, from seconds or an HTTP date (RFC 9110, 10.2.3) */
 export function retryAfter(value: string | string[] | undefined, now: number): number | undefined {
   if (typeof value !== 'string') return undefined
@@ -125,7 +135,7 @@ export function retryAfter(value: string | string[] | undefined, now: number): n
 }
 
 /** The cause of a failed connection, without what was sent. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   const { code, message, cause } = error as { code?: string; message?: string; cause?: { code?: string } }
   const name = cause?.code ?? code
   return [message || 'failed', name]

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { SCHEMAS, type Schema } from '../../../log/projections/project.ts'
 import { isLoopback } from '../../http/address.ts'
+import type { Service } from '../../services/settings.ts'
 import type { Section } from '../../settings.ts'
 import type { FileSettings } from './file.ts'
 import type { HttpTo } from './request.ts'
@@ -12,17 +13,29 @@ export type Output = { name: string; schema: Schema; runner: RunnerSettings } & 
   | { type: 'stdout' }
   | ({ type: 'file' } & FileSettings)
   | { type: 'http'; to: HttpTo; limit: number }
+  | { type: 'service'; service: Service; resource: string; timeout: number; limit: number }
   | ({ type: 'splunk' } & SplunkSettings)
   | { type: 'elasticsearch' | 'opensearch'; to: HttpTo; index: string }
   | { type: 'otlp'; to: HttpTo }
 )
 
-const TYPES = ['stdout', 'console', 'file', 'http', 'splunk', 'elasticsearch', 'opensearch', 'otlp'] as const
+const TYPES = [
+  'stdout',
+  'console',
+  'file',
+  'http',
+  'service',
+  'splunk',
+  'elasticsearch',
+  'opensearch',
+  'otlp',
+] as const
 /** Lines, bytes before compression, and how long the first line waits, of one request. */
 const BATCH: Record<Output['type'], [count: number, bytes: number, period: string]> = {
   stdout: [1000, 256 << 10, '0s'],
   file: [1000, 1 << 20, '0s'],
   http: [1000, 256 << 10, '1s'],
+  service: [1000, 256 << 10, '1s'],
   splunk: [1000, 1 << 20, '1s'],
   elasticsearch: [1000, 4 << 20, '1s'],
   opensearch: [1000, 4 << 20, '1s'],
@@ -35,9 +48,14 @@ const SCHEMA: Partial<Record<Output['type'], Schema>> = {
 }
 const KINDS = ['decision', 'outcome', 'reject', 'repeat', 'lifecycle', 'gap', 'checkpoint']
 
-/** `plugins.mcp_audit.output`: a list, in the words of Enterprise OPA's `eopa_dl` where it has them. */
-export function readOutputs(audit: Section): Output[] {
-  const outputs = audit.list('output').map(readOutput)
+/**
+ * `plugins.mcp_audit.output`: a list, in the words of Enterprise OPA's `eopa_dl` where it has them; and what OPA itself has
+ * in `decision_logs` for one service.
+ */
+export function readOutputs(audit: Section, logs: Section, services: Services): Output[] {
+  const outputs = audit.list('output').map((output) => readOutput(output, services))
+  const plain = readPlain(logs, services)
+  if (plain) outputs.push(plain)
   const names = outputs.map(({ name }) => name)
   names.forEach((name, at) => {
     if (names.indexOf(name) < at)
@@ -46,7 +64,65 @@ export function readOutputs(audit: Section): Output[] {
   return outputs
 }
 
-function readOutput(output: Section): Output {
+type Services = Record<string, Service>
+
+/** OPA's own form: `decision_logs.service`, with `resource` and `reporting.upload_size_limit_bytes`. */
+function readPlain(logs: Section, services: Services): Output | undefined {
+  const has = logs.has('service')
+  for (const key of ['resource', 'reporting']) if (!has && logs.has(key)) logs.fault(key, 'goes with service')
+  if (!has) return undefined
+  const reporting = logs.section('reporting')
+  for (const key of [
+    'buffer_type',
+    'buffer_size_limit_bytes',
+    'buffer_size_limit_events',
+    'max_decisions_per_second',
+  ])
+    if (reporting.has(key))
+      reporting.fault(key, 'OPA has this key; here records wait on disk and none is dropped')
+  for (const key of ['min_delay_seconds', 'max_delay_seconds', 'trigger'])
+    if (reporting.has(key)) reporting.fault(key, 'OPA has this key; here records are sent at once')
+  const read: Output = {
+    name: 'decision_logs',
+    schema: 'native',
+    runner: { batching: batchOf('service'), backoff: BACKOFF },
+    type: 'service',
+    ...serviceOf(logs, services),
+    limit: limitOf(reporting),
+    timeout: 10_000,
+  }
+  reporting.done()
+  return read
+}
+
+function serviceOf(section: Section, services: Services): { service: Service; resource: string } {
+  const name = section.string('service')
+  const service = Object.hasOwn(services, name) ? services[name] : undefined
+  if (!service && name !== '') section.fault('service', `${name.slice(0, 80)} is not one of services`)
+  if (service && URL.canParse(service.url) && isPlain(new URL(service.url)))
+    section.fault('service', 'must be https, or loopback: records go there')
+  const resource = section.string('resource', 'logs').replace(/^\/+/, '')
+  return { service: service ?? NO_SERVICE, resource }
+}
+/** Stands where a fault was said. */
+const NO_SERVICE: Service = {
+  name: '',
+  url: '',
+  headers: {},
+  headerTimeout: 1,
+  caCert: undefined,
+  systemCa: true,
+  credentials: { kind: 'none' },
+}
+
+const limitOf = (section: Section) => section.integer('upload_size_limit_bytes', 32_768, 90, 2 ** 32)
+const batchOf = (type: Output['type']) => {
+  const [count, bytes, period] = BATCH[type]
+  return { count, bytes, period: period === '0s' ? 0 : 1_000 }
+}
+const BACKOFF = { least: 500, most: 60_000, slow: 60_000 }
+
+function readOutput(output: Section, services: Services): Output {
   const given = output.oneOf('type', TYPES, 'stdout')
   const type = given === 'console' ? 'stdout' : given
   const name = output.string('name', type)
@@ -69,12 +145,12 @@ function readOutput(output: Section): Output {
   }
   const compress = batching.boolean('compress', true)
   batching.done()
-  const read = { ...common, ...readKind(output, type, compress) } as Output
+  const read = { ...common, ...readKind(output, type, compress, services) } as Output
   output.done()
   return read
 }
 
-function readKind(output: Section, type: Output['type'], compress: boolean) {
+function readKind(output: Section, type: Output['type'], compress: boolean, services: Services) {
   switch (type) {
     case 'stdout':
       return { type }
@@ -88,8 +164,15 @@ function readKind(output: Section, type: Output['type'], compress: boolean) {
       }
     case 'http': {
       const to = readTo(output, compress, 'Bearer ', ['token', 'token_path'])
-      return { type, to, limit: output.integer('upload_size_limit_bytes', 32_768, 90, 2 ** 32) }
+      return { type, to, limit: limitOf(output) }
     }
+    case 'service':
+      return {
+        type,
+        ...serviceOf(output, services),
+        limit: limitOf(output),
+        timeout: output.duration('timeout', '10s', '10ms', '10m'),
+      }
     case 'splunk': {
       const to = readTo(output, compress, 'Splunk ', ['token', 'token_path'])
       if (!to.credential) output.fault('token', 'token or token_path is required')
@@ -173,6 +256,8 @@ function readTo(
   }
 }
 
+const isPlain = (url: URL) => url.protocol === 'http:' && !isLoopback(url.hostname)
+
 function readUrl(output: Section): URL {
   const given = output.string('url')
   const url = URL.canParse(given) ? new URL(given) : undefined
@@ -186,7 +271,7 @@ function readUrl(output: Section): URL {
     url.hash !== ''
   )
     output.fault('url', 'must be an http or https URL without user, password and fragment')
-  else if (url.protocol === 'http:' && !isLoopback(url.hostname) && !plain)
+  else if (isPlain(url) && !plain)
     output.fault(
       'url',
       'must be https, or loopback: records and a credential go there; or say allow_plaintext: true',

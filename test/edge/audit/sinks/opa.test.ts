@@ -5,8 +5,11 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { afterEach, expect, test } from 'vitest'
 import { createOpaSink } from '../../../../src/edge/audit/sinks/opa.ts'
-import { type HttpTo, retryAfter } from '../../../../src/edge/audit/sinks/request.ts'
+import { createClient, type HttpTo, retryAfter } from '../../../../src/edge/audit/sinks/request.ts'
+import { createServiceClient } from '../../../../src/edge/audit/sinks/service.ts'
 import type { Sink } from '../../../../src/edge/audit/sinks/sink.ts'
+import { readServices } from '../../../../src/edge/services/settings.ts'
+import { readSection } from '../../../../src/edge/settings.ts'
 import { type Answers, answer, type Receiver, startReceiver } from '../../../support/receiver.ts'
 import { linesOf, recordLine } from '../../../support/source.ts'
 
@@ -21,7 +24,13 @@ const receiver = async (...args: Parameters<typeof startReceiver>): Promise<Rece
 }
 const sinkTo = (url: string, more: Partial<HttpTo> = {}, limit = 32_768): Sink => {
   const to = { url: new URL(url), headers: {}, tls: {}, timeout: 2_000, compress: true, ...more }
-  const sink = createOpaSink('opa', 'http', to, limit, ({ text }) => text)
+  const client = createClient({ ...to, compress: false })
+  const sink = createOpaSink(
+    { name: 'opa', type: 'http', to: url },
+    client,
+    { limit, compress: true },
+    ({ text }) => text,
+  )
   ends.push(sink.close)
   return sink
 }
@@ -52,6 +61,27 @@ test('a batch is what OPA sends: one gzip JSON array of events, the lines byte f
     `[${batch.map(({ text }) => text).join(',')}]`,
   )
   expect(Number(request?.headers['content-length'])).toBe(request?.raw.length)
+})
+
+test('a service of OPA’s file gets the same, with its own credentials', async () => {
+  const { url, requests } = await receiver(ok)
+  const service = readServices(
+    readSection(
+      { services: { dl: { url: `${url}/a/`, credentials: { bearer: { token: 'tok' } } } } },
+      '',
+      [],
+    ),
+  ).dl
+  const client = createServiceClient(service as NonNullable<typeof service>, 'logs', '0.1.0', 2_000)
+  const options = { limit: 32_768, compress: true }
+  const sink = createOpaSink({ name: 'dl', type: 'service', to: url }, client, options, ({ text }) => text)
+  ends.push(sink.close)
+  expect(await send(sink)).toEqual({ kind: 'accepted', said: 'HTTP 200' })
+  expect(requests[0]).toMatchObject({
+    url: '/a/logs',
+    headers: { authorization: 'Bearer tok', 'content-encoding': 'gzip', 'content-type': 'application/json' },
+    text: `[${batch.map(({ text }) => text).join(',')}]`,
+  })
 })
 
 test('no body is larger than upload_size_limit_bytes, but that of one event', async () => {

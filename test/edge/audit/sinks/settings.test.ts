@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { readOutputs } from '../../../../src/edge/audit/sinks/settings.ts'
+import { readServices } from '../../../../src/edge/services/settings.ts'
 import { readSection } from '../../../../src/edge/settings.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcp-outputs-'))
@@ -12,9 +13,44 @@ afterAll(() => rmSync(folder, { recursive: true }))
 
 const read = (...output: object[]) => {
   const faults: string[] = []
-  const outputs = readOutputs(readSection({ output }, '', faults))
+  const outputs = readOutputs(readSection({ output }, '', faults), readSection({}, '', faults), services)
   return { outputs, faults }
 }
+const services = readServices(
+  readSection(
+    { services: { dl: { url: 'https://logs.example.com' }, plain: { url: 'http://logs.example.com' } } },
+    '',
+    [],
+  ),
+)
+
+test('a service of OPA’s file, as an output and as OPA itself has it', () => {
+  expect(read({ type: 'service', service: 'dl' })).toMatchObject({
+    faults: [],
+    outputs: [
+      { name: 'service', resource: 'logs', limit: 32_768, service: { url: 'https://logs.example.com' } },
+    ],
+  })
+  expect(read({ type: 'service', service: 'other' }).faults.join()).toContain('other is not one of services')
+  expect(read({ type: 'service', service: 'plain' }).faults.join()).toContain('must be https, or loopback')
+  const plain = (logs: object) => {
+    const faults: string[] = []
+    return {
+      outputs: readOutputs(readSection({}, '', faults), readSection(logs, '', faults), services),
+      faults,
+    }
+  }
+  expect(
+    plain({ service: 'dl', resource: '/v1/logs', reporting: { upload_size_limit_bytes: 1000 } }),
+  ).toMatchObject({
+    faults: [],
+    outputs: [{ name: 'decision_logs', type: 'service', resource: 'v1/logs', limit: 1000 }],
+  })
+  expect(plain({ resource: 'x' }).faults.join()).toContain('goes with service')
+  expect(plain({ service: 'dl', reporting: { max_decisions_per_second: 1 } }).faults.join()).toContain(
+    'none is dropped',
+  )
+})
 
 test('the forms that an operator of Enterprise OPA knows are read', () => {
   const { outputs, faults } = read(
