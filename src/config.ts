@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { parseDocument } from 'yaml'
 import { type AuditSettings, readAudit } from './edge/audit/settings.ts'
 import { readKeys } from './edge/bundles/keys.ts'
+import { readStatus, type StatusSettings } from './edge/bundles/report.ts'
 import { type BundleSettings, readBundles, readPersistence } from './edge/bundles/settings.ts'
 import { type Address, isLocal, isLoopback, readAddress } from './edge/http/address.ts'
 import { type BoundSettings, readBounds } from './edge/http/bounds.ts'
@@ -18,6 +19,7 @@ export type Config = {
   labels: Record<string, string>
   services: Record<string, Service>
   bundles: BundleSettings
+  status: StatusSettings | undefined
   /** the folder of the last good bundles */
   persistence: string | undefined
   mcp: {
@@ -82,7 +84,6 @@ const NOT_HONOURED = [
   'nd_builtin_cache',
   'server',
   'storage',
-  'status',
 ]
 
 /**
@@ -117,6 +118,7 @@ export function readConfig(
     services,
     bundles: readBundles(root, services, readKeys(root)),
     persistence: readPersistence(root),
+    status: readStatus(root, services),
     mcp: readMcp(root.section('plugins').section('mcp')),
     audit: readAudit(root, services),
   }

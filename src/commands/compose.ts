@@ -5,7 +5,8 @@ import type { Config } from '../config.ts'
 import { createMetrics, type Metrics } from '../edge/admin/metrics.ts'
 import { startSinks } from '../edge/audit/sinks/open.ts'
 import { openSpool } from '../edge/audit/spool.ts'
-import { createBundles } from '../edge/bundles/bundles.ts'
+import { createBundles, pause } from '../edge/bundles/bundles.ts'
+import { type StatusSettings, startReporter } from '../edge/bundles/report.ts'
 import { bodiesFor } from '../edge/http/memory.ts'
 import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
 import { newId } from '../edge/id.ts'
@@ -13,6 +14,7 @@ import type { Policy } from '../edge/judge/bundle.ts'
 import { createKeyStore } from '../edge/judge/keys.ts'
 import { createPool, type Judging, type Pool } from '../edge/judge/pool.ts'
 import { createReplayGuard } from '../edge/judge/replay.ts'
+import { createService } from '../edge/services/client.ts'
 import { createStdioUpstream } from '../edge/stdio/out.ts'
 import { lifecycleEvent, type Origin, ownEvent, revisionOf } from '../log/event.ts'
 import { DEFAULT_JSON_LIMITS, type JsonObject } from '../mcp/strict-json.ts'
@@ -32,12 +34,17 @@ export type Composed = {
   metrics: Metrics
   /** why a bundle, or the record, or the keys are not in order */
   bundlesFault: () => string | undefined
+  /** what OPA's status API says, with these plugins beside the others */
+  status: (plugins: Plugins) => JsonObject
   keysFault: () => string | undefined
   auditFault: () => string | undefined
   revision: string
   /** Ends what was started, once nothing comes any more. @param clean whether all calls were let finish */
   close: (clean: boolean) => Promise<void>
 }
+
+/** Why each is not ready; undefined: it is. */
+type Plugins = Record<string, string | undefined>
 
 /** Bytes of answers of the upstream that are being received, less where the heap is small. */
 const RECEIVING = 256 << 20
@@ -168,9 +175,33 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     context.changes.announce()
   })
 
+  const status = (more: Plugins): JsonObject => {
+    const plugins: Plugins = {
+      bundle: bundles.statuses.fault() ?? bundles.stale(),
+      mcp: keysFault(keys?.state()),
+      mcp_audit: spool.state().error,
+      ...more,
+    }
+    return {
+      labels,
+      bundles: bundles.statuses.all(),
+      decision_logs: {},
+      plugins: Object.fromEntries(
+        Object.entries(plugins).map(([name, why]) => [
+          name,
+          { state: why === undefined ? 'OK' : 'NOT_READY' },
+        ]),
+      ),
+    }
+  }
+  const reporter = reportTo(config.status, world, () => status({}))
+  bundles.statuses.onChange(() => reporter?.changed())
+  reporter?.changed()
+
   return {
     context,
     metrics,
+    status,
     bundlesFault: () => bundles.statuses.fault() ?? bundles.stale(),
     keysFault: () => keysFault(keys?.state()),
     auditFault: () => spool.state().error,
@@ -178,6 +209,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     async close(clean) {
       await upstream.close()
       await bundles.close()
+      await reporter?.close()
       await pool.close()
       await keys?.close()
       await lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' })
@@ -214,6 +246,24 @@ function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
     ...(upstream.credential !== undefined && { authorization: upstream.credential }),
     ...(upstream.ca !== undefined && { ca: upstream.ca }),
   })
+}
+
+function reportTo(settings: StatusSettings | undefined, { log, version }: World, body: () => JsonObject) {
+  if (!settings) return undefined
+  const client = settings.service && createService(settings.service, `mcp-opa-sidecar/${version}`)
+  const stopped = new AbortController()
+  const reporter = startReporter(settings, client, {
+    body,
+    log: (status) => log.info({ type: 'openpolicyagent.org/status', ...status }, 'Status Log'),
+    failed: (error) => log.error({ error }, 'the status could not be sent'),
+    pause: (ms) => pause(ms, stopped.signal),
+    random: Math.random,
+  })
+  const close = () => {
+    stopped.abort()
+    return reporter.close()
+  }
+  return { ...reporter, close }
 }
 
 /** An assertion of a key that is not known is asked about once more if the source has new keys. */

@@ -50,11 +50,12 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     : undefined
   let accepting = true
   const plugins = () => ({
+    bundle: core.bundlesFault(),
     mcp: accepting ? core.keysFault() : 'shutting down',
     mcp_audit: core.auditFault(),
   })
   const admin = createAdmin(
-    { bundles: core.bundlesFault, plugins },
+    { bundles: core.bundlesFault, plugins, status: () => core.status(plugins()) },
     {
       ...metrics,
       text: () => {

@@ -1,10 +1,13 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { opaPath } from '../../tools/opa.ts'
 import { createIssuer } from '../support/assertions.ts'
 import { type BundleServer, startBundleServer } from '../support/bundle-server.ts'
-import { allowing, dataBundle } from '../support/bundles.ts'
+import { allowing, dataBundle, tarball } from '../support/bundles.ts'
 import { buildBundle, noOpa } from '../support/policy.ts'
 import { type Parsed, postBytes, sendRaw } from '../support/raw.ts'
 import { type Recorder, startRecorder } from '../support/recorder.ts'
@@ -161,6 +164,128 @@ describe.skipIf(noOpa)('the life of a bundle', async () => {
       status: 500,
       body: expect.stringContaining('bundle_max_age'),
     })
+  }, 60_000)
+
+  test('the same service, keys and status as for the real opa: both ask, verify and report alike', async () => {
+    const { server, upstream } = await parts()
+    const { publicKey, privateKey } = generateKeyPairSync('ec', {
+      namedCurve: 'P-256',
+      privateKeyEncoding: { type: 'sec1', format: 'pem' },
+      publicKeyEncoding: { type: 'spki', format: 'pem' },
+    })
+    const key = join(folder, 'key.pem')
+    writeFileSync(key, privateKey)
+    const signed = async (files: Record<string, string>) => {
+      const bundle = await buildBundle(files, ['--signing-key', key, '--signing-alg', 'ES256'])
+      const bytes = readFileSync(bundle.path)
+      await bundle.dispose()
+      return bytes
+    }
+    const manifest = (revision: string, root: string) => JSON.stringify({ revision, roots: [root] })
+    server.serve(
+      '/mcp.tar.gz',
+      await signed({ 'mcp/main/main.rego': allowing('one'), '.manifest': manifest('one', 'mcp') }),
+    )
+    // `opa build -t wasm` wants an entrypoint, and a plain opa takes no wasm: data is signed as it is.
+    const source = join(folder, 'signed-data')
+    mkdirSync(source)
+    writeFileSync(join(source, 'data.json'), '{"config": {"allowed": ["a"], "numbers": [1.0, 1e2]}}')
+    writeFileSync(join(source, '.manifest'), manifest('d1', 'config'))
+    const claims = join(folder, 'claims.json')
+    writeFileSync(claims, '{"keyid": "default"}')
+    const opa = await opaPath()
+    execFileSync(
+      opa,
+      ['sign', '--signing-key', key, '--signing-alg', 'ES256', '--claims-file', claims, '--bundle', '.'],
+      { cwd: source },
+    )
+    const files = ['data.json', '.manifest', '.signatures.json'].map((name) => ({
+      name,
+      text: readFileSync(join(source, name)),
+    }))
+    server.serve('/data.tar.gz', await tarball(files))
+
+    const common = {
+      labels: { app: 'both' },
+      services: {
+        policies: {
+          url: server.url,
+          headers: { 'x-who': 'sidecar' },
+          credentials: { bearer: { token: 't' } },
+        },
+      },
+      keys: { default: { algorithm: 'ES256', key: publicKey } },
+      status: { service: 'policies' },
+    }
+    const bundle = (resource: string) => ({
+      service: 'policies',
+      resource,
+      polling,
+      signing: { keyid: 'default' },
+    })
+    const sidecar = await sidecarOf(upstream, {
+      ...common,
+      bundles: { mcp: bundle('mcp.tar.gz'), data: bundle('data.tar.gz') },
+    })
+    await until(
+      () => ask(sidecar, 'a'),
+      (seen) => seen.status === 200 && !seen.text.includes('isError'),
+    )
+
+    const config = join(folder, 'opa.json')
+    const theirs = { ...common, bundles: { data: bundle('data.tar.gz') } }
+    theirs.services.policies = { ...common.services.policies, headers: { 'x-who': 'opa' } }
+    writeFileSync(config, JSON.stringify(theirs))
+    const child = spawn(opa, ['run', '--server', '--addr', '127.0.0.1:0', '--config-file', config], {
+      stdio: 'ignore',
+    })
+    closers.push(async () => child.kill('SIGKILL'))
+    const of = (who: string, method: string) =>
+      server.requests().filter((request) => request.headers['x-who'] === who && request.method === method)
+    const reportOf = (who: string): Parsed =>
+      of(who, 'POST')
+        .map((request) => JSON.parse(request.body))
+        .findLast((body) => body.bundles?.data?.active_revision === 'd1')
+    const [opas, ours] = await until(
+      () => [reportOf('opa'), reportOf('sidecar')],
+      (both) => both.every((body) => body !== undefined),
+    )
+    expect(of('opa', 'POST')[0]?.path).toBe(of('sidecar', 'POST')[0]?.path)
+    expect(of('sidecar', 'POST')[0]?.headers).toMatchObject({
+      'content-type': 'application/json',
+      authorization: 'Bearer t',
+    })
+    const { metrics: _ours, ...mine } = ours.bundles.data
+    const { metrics: _theirs, ...its } = opas.bundles.data
+    expect(Object.keys(mine).sort()).toEqual(Object.keys(its).sort())
+    expect(mine).toMatchObject({ name: its.name, type: its.type, size: its.size, active_revision: 'd1' })
+    for (const [name, value] of Object.entries(mine)) {
+      if (name.startsWith('last_')) expect(Number.isNaN(Date.parse(String(value))), name).toBe(false)
+    }
+    expect(ours.labels).toMatchObject({ app: 'both', id: expect.any(String), version: expect.any(String) })
+    expect(ours.plugins.bundle).toEqual({ state: 'OK' })
+    expect(opas.plugins.bundle).toEqual({ state: 'OK' })
+    const asked = (who: string) =>
+      of(who, 'GET').find((request) => request.path === '/data.tar.gz' && request.headers['if-none-match'])
+    await until(
+      () => [asked('opa'), asked('sidecar')],
+      (both) => both.every((request) => request !== undefined),
+    )
+    expect(asked('sidecar')?.headers['if-none-match']).toBe(asked('opa')?.headers['if-none-match'])
+    const local = await (await fetch(`${sidecar.admin}/v1/status`)).json()
+    expect(local).toMatchObject({ result: { bundles: { data: { active_revision: 'd1' } } } })
+    // Unsigned, and so from anybody: neither takes it.
+    server.serve('/data.tar.gz', await dataBundle(['config'], { config: { allowed: ['b'] } }))
+    const refusing = (body: Parsed) =>
+      body.bundles?.data?.code === 'bundle_error' && body.bundles.data.active_revision === 'd1'
+    await until(
+      () =>
+        ['opa', 'sidecar'].map((who) =>
+          of(who, 'POST').some((request) => refusing(JSON.parse(request.body))),
+        ),
+      (both) => both.every(Boolean),
+    )
+    expect((await ask(sidecar, 'b')).text).toContain('isError')
   }, 60_000)
 
   test('a file that cannot be active ends the start, and says why', async () => {

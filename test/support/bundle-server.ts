@@ -45,7 +45,7 @@ export async function startBundleServer({
   const answer = (request: BundleRequest, response: ServerResponse) => {
     if (odd?.(request, response)) return
     if (request.method === 'POST') return void response.writeHead(200).end()
-    const prefer = /^modes=snapshot(?:;wait=(\d+))?$/.exec(String(request.headers.prefer))
+    const prefer = /^modes=snapshot(?:,delta)?(?:;wait=(\d+))?$/.exec(String(request.headers.prefer))
     if (request.method !== 'GET' || !prefer || request.body !== '') return void response.writeHead(400).end()
     const type = canWait ? 'application/vnd.openpolicyagent.bundles' : 'application/gzip'
     const known = request.headers['if-none-match']

@@ -5,11 +5,13 @@ import type { Metrics } from './metrics.ts'
 export type Readiness = {
   bundles: () => string | undefined
   plugins: () => Record<string, string | undefined>
+  /** what OPA's status API says */
+  status: () => object
 }
 
 /**
- * `GET /health` as OPA answers it (OPA docs, "Health API": `?bundles`, `?plugins`, `?exclude-plugin`) and `/metrics`,
- * on a listener of their own: whoever reaches the MCP listener does not reach this one.
+ * `GET /health` as OPA answers it (OPA docs, "Health API": `?bundles`, `?plugins`, `?exclude-plugin`), `/v1/status` and
+ * `/metrics`, on a listener of their own: whoever reaches the MCP listener does not reach this one.
  */
 export function createAdmin(ready: Readiness, metrics: Metrics): Server {
   const server = createServer(
@@ -27,6 +29,7 @@ export function createAdmin(ready: Readiness, metrics: Metrics): Server {
         const why = healthFault(ready, url.searchParams)
         return why === undefined ? answer(200, '{}') : answer(500, JSON.stringify({ error: why }))
       }
+      if (url.pathname === '/v1/status') return answer(200, JSON.stringify({ result: ready.status() }))
       if (url.pathname === '/metrics') {
         metrics.text().then(
           (text) => answer(200, text, metrics.contentType),
@@ -34,7 +37,7 @@ export function createAdmin(ready: Readiness, metrics: Metrics): Server {
         )
         return
       }
-      return answer(404, '{"error":"there is /health and /metrics"}')
+      return answer(404, '{"error":"there is /health, /metrics and /v1/status"}')
     },
   )
   server.maxConnections = 64
