@@ -25,6 +25,10 @@ const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Co
     does: 'ask a running one whether it is ready, for health checks of containers',
     load: () => import('./commands/health.ts'),
   },
+  verify: {
+    does: 'say whether a record is what was written',
+    load: () => import('./commands/verify.ts'),
+  },
 }
 
 const USAGE = `mcp-opa-sidecar decides each MCP call with Rego, between Pomerium and one MCP server.

@@ -3,6 +3,7 @@ import type { Writable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { createMetrics, type Metrics } from '../edge/admin/metrics.ts'
+import { signWith, verifierOf } from '../edge/audit/checkpoint.ts'
 import { startSinks } from '../edge/audit/sinks/open.ts'
 import { openSpool } from '../edge/audit/spool.ts'
 import { createBundles, pause } from '../edge/bundles/bundles.ts'
@@ -66,7 +67,10 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     say: (event, more) => ownEvent(origin, facts(), event, more),
     now: Date.now,
     newId,
+    sign: config.audit.checkpoint && signWith(config.audit.checkpoint),
   })
+  if (config.audit.checkpoint)
+    log.info({ verifier: verifierOf(config.audit.checkpoint, spool.id) }, 'checkpoints are signed')
   const labels = { id: spool.id, version: world.version, ...config.labels }
   let origin: Origin = { labels, bundles: {} }
   const lifecycle = (cause: JsonObject & { code: string }) =>

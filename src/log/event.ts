@@ -217,4 +217,8 @@ function open(event: object): OpenLine {
 /** An assertion that was used before decided this: it may be a copy. */
 export const markReplayed = (line: OpenLine): OpenLine => `${line},"assertion_replayed":true` as OpenLine
 
-export const finishLine = (line: OpenLine, seq: number): string => `${line},"seq":${seq}}}\n`
+/** @param prev the hash of the line before, which ties one to the other */
+export const finishLine = (line: OpenLine, seq: number, prev?: Buffer): string =>
+  prev === undefined
+    ? `${line},"seq":${seq}}}\n`
+    : `${line},"prev":"${prev.toString('base64')}","seq":${seq}}}\n`

@@ -1,12 +1,17 @@
+import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { readSigningKey } from '../../log/note.ts'
 import type { Service } from '../services/settings.ts'
 import type { Section } from '../settings.ts'
+import type { CheckpointKey } from './checkpoint.ts'
 import { type Output, readOutputs } from './sinks/settings.ts'
 import type { SpoolSettings } from './spool.ts'
 
 export type AuditSettings = {
   buffer: SpoolSettings
   outputs: Output[]
+  /** undefined: checkpoints are not signed */
+  checkpoint: CheckpointKey | undefined
   /** milliseconds that sinks have at the end for what is there */
   grace: number
 }
@@ -24,20 +29,46 @@ export function readAudit(root: Section, services: Record<string, Service>): Aud
   for (const key of ['console', 'request_context', 'partition_name'])
     if (logs.has(key)) logs.fault(key, 'OPA has this key; this version does not honour it')
   const audit = root.section('plugins').section('mcp_audit')
-  const buffer = readBuffer(audit.section('buffer'))
+  const checkpoints = audit.section('checkpoint')
+  const checkpoint = readCheckpoint(checkpoints)
+  const every = checkpoints.duration('interval', '10s', '1s', '24h')
+  checkpoints.done()
+  const buffer = { ...readBuffer(audit.section('buffer')), checkpointEvery: every }
   const outputs = readOutputs(audit, logs, services)
   logs.done()
   const grace = audit.duration('shutdown_grace_period', '3s', '0s', '10m')
   audit.done()
-  return { buffer, outputs, grace }
+  return { buffer, outputs, checkpoint, grace }
+}
+
+function readCheckpoint(section: Section): AuditSettings['checkpoint'] {
+  const [inline, path] = [section.optional('key'), section.optional('key_file')]
+  const origin = section.string('origin', 'mcp-opa-sidecar')
+  if (!/^[^\s+]{1,200}$/.test(origin)) section.fault('origin', 'must have no spaces and no plus sign')
+  if (inline !== undefined && path !== undefined) section.fault('key', 'goes with no key_file beside it')
+  let text = inline
+  try {
+    if (path !== undefined) text = readFileSync(path, 'utf8')
+  } catch (error) {
+    section.fault('key_file', (error as Error).message)
+    return undefined
+  }
+  if (text === undefined) return undefined
+  const key = readSigningKey(text)
+  if (key) return { key, origin }
+  section.fault(
+    path === undefined ? 'key' : 'key_file',
+    'must be an Ed25519 private key in PEM, e.g. of: openssl genpkey -algorithm ed25519',
+  )
+  return undefined
 }
 
 const MIB = 1 << 20
 const TIB = 2 ** 40
 
-function readBuffer(buffer: Section): SpoolSettings {
+function readBuffer(buffer: Section): Omit<SpoolSettings, 'checkpointEvery'> {
   buffer.oneOf('type', ['disk'] as const, 'disk')
-  const read: SpoolSettings = {
+  const read = {
     folder: resolve(buffer.string('path')),
     durability: buffer.oneOf('durability', ['process', 'disk'] as const, 'process'),
     maxBytes: buffer.integer('max_bytes', 1024 * MIB, MIB, TIB),

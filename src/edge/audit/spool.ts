@@ -15,9 +15,9 @@ import { finishLine, type OpenLine } from '../../log/event.ts'
 import { createTree, leafHash } from '../../log/merkle.ts'
 import type { JsonObject } from '../../mcp/strict-json.ts'
 import type { Keep } from '../../pep/ports.ts'
-import { syncFolder } from './files.ts'
+import { replaceFileLater, syncFolder } from './files.ts'
 import { takeLock } from './lock.ts'
-import { openLog } from './open.ts'
+import { CHECKPOINT, openLog } from './open.ts'
 import { type LogView, type OpenReader, openReader, type Position, type SinkReader } from './reader.ts'
 import { createReserve } from './reserve.ts'
 import { segmentName } from './segments.ts'
@@ -63,6 +63,8 @@ export type SpoolSettings = {
   maxAge: number
   reserveBytes: number
   whenFull: 'refuse' | 'drop_oldest'
+  /** milliseconds between signed checkpoints, where lines came */
+  checkpointEvery: number
 }
 
 export type SpoolPorts = {
@@ -71,6 +73,8 @@ export type SpoolPorts = {
   /** milliseconds since the epoch */
   now: () => number
   newId: () => string
+  /** a signed checkpoint of the log with this id; without it there are only those at the start of each file, unsigned */
+  sign?: ((id: string, size: number, root: Buffer) => string) | undefined
   fdatasync?: (fd: number, done: (failure: Error | null) => void) => void
 }
 
@@ -95,7 +99,7 @@ type Open = { first: number; path: string; fd: number; bytes: number; opened: nu
  */
 export function openSpool(
   settings: SpoolSettings,
-  { say, now, newId, fdatasync: sync = fdatasync }: SpoolPorts,
+  { say, now, newId, sign, fdatasync: sync = fdatasync }: SpoolPorts,
 ): Spool {
   const { folder, maxBytes, segmentBytes, reserveBytes } = settings
   // One level only: a path whose parent is missing is more often a slip, or a volume that is not mounted.
@@ -113,6 +117,11 @@ export function openSpool(
   })()
   const tree = createTree(log.tree.size, log.tree.parts)
   let seq = log.tree.size
+  let prev = log.tree.last
+  let signed = { at: now(), size: log.tree.size }
+  /** signed checkpoints that are not on disk yet */
+  let notes: { seq: number; note: string }[] = []
+  let keeping: Promise<void> = Promise.resolve()
   /** files before the one that is written */
   const closed: Closed[] = log.segments.slice(0, -1)
   const last = log.segments.at(-1)
@@ -159,7 +168,14 @@ export function openSpool(
   /** One write; one that fails leaves no part of a line. */
   const put = (lines: OpenLine[]): boolean => {
     let next = seq
-    const texts = lines.map((line) => Buffer.from(finishLine(line, ++next), 'utf8'))
+    let before = prev
+    const leaves: Buffer[] = []
+    const texts = lines.map((line) => {
+      const text = Buffer.from(finishLine(line, ++next, before), 'utf8')
+      before = leafHash(text.subarray(0, -1))
+      leaves.push(before)
+      return text
+    })
     const bytes = Buffer.concat(texts)
     let at = 0
     try {
@@ -177,11 +193,45 @@ export function openSpool(
     current.bytes += bytes.length
     unsynced.push(bytes)
     unsyncedBytes += bytes.length
-    for (const text of texts) tree.append(leafHash(text.subarray(0, -1)))
+    for (const leaf of leaves) tree.append(leaf)
+    prev = before
     return true
   }
 
+  let closing = false
+  const dueToSign = () =>
+    sign !== undefined &&
+    tree.size() > signed.size &&
+    (closing || now() - signed.at >= settings.checkpointEvery) &&
+    trouble(0) === undefined
+  const checkpoint = (more: JsonObject = {}): OpenLine => {
+    const root = tree.root()
+    const note = sign?.(log.id, tree.size(), root)
+    if (note !== undefined) {
+      notes = [...notes, { seq: seq + 1, note }]
+      // The line of a checkpoint alone is none that needs another.
+      signed = { at: now(), size: tree.size() + 1 }
+    }
+    return say('checkpoint', {
+      tree: { size: tree.size(), root: root.toString('base64'), ...more },
+      ...(note !== undefined && { note }),
+    })
+  }
+  /** Beside the log too, once what it is of is on disk. */
+  const keepNote = () => {
+    const ready = notes.findLast((entry) => entry.seq <= synced.seq)
+    if (!ready) return
+    notes = notes.filter((entry) => entry.seq > synced.seq)
+    keeping = keeping
+      .then(() => replaceFileLater(join(folder, CHECKPOINT), ready.note))
+      .catch((failure: Error) => {
+        error = failure.message
+      })
+  }
+
   const own = (): OpenLine[] => {
+    // First: it is of the lines that are there already.
+    const head = dueToSign() ? [checkpoint()] : []
     const lines = notices.splice(0).map(([event, more]) => say(event, more))
     if (lost && trouble(0) === undefined) {
       const { required, other, since, why } = lost
@@ -199,7 +249,7 @@ export function openSpool(
       )
       lost = undefined
     }
-    return lines
+    return [...head, ...lines]
   }
   const lose = ({ keep }: Waiting) => {
     lost ??= { required: 0, other: 0, since: now(), why: error ?? '' }
@@ -242,13 +292,13 @@ export function openSpool(
   }
   const write = (entries: Waiting[]): boolean => {
     if (suspect || foreign) return false
-    const before = { notices: [...notices], lost }
+    const before = { notices: [...notices], lost, notes, signed }
     const lines = [...own(), ...entries.map(({ line }) => line)]
     if (lines.length === 0) return true
     const bytes = lines.reduce((sum, line) => sum + line.length, 0)
     if (total() + bytes <= maxBytes && put(lines)) return true
     notices.splice(0, notices.length, ...before.notices)
-    lost = before.lost
+    ;({ lost, notes, signed } = before)
     return false
   }
   const restore = (more: number) => {
@@ -289,13 +339,8 @@ export function openSpool(
     closed.push({ first: current.first, path: current.path, bytes: current.bytes, since: now() })
     current = next
     synced = { segment: next.first, offset: 0, seq }
-    const head = {
-      size: tree.size(),
-      root: tree.root().toString('base64'),
-      parts: tree.parts().map((part) => part.toString('base64')),
-    }
     // The file can be checked without those before it, which will be deleted one day.
-    put([say('checkpoint', { tree: head })])
+    put([checkpoint({ parts: tree.parts().map((part) => part.toString('base64')) })])
   }
 
   const bringToDisk = (): Promise<void> => {
@@ -322,6 +367,7 @@ export function openSpool(
           durable = durable.filter((entry) => entry.seq > target.seq)
           for (const entry of ready) entry.done(true)
           for (const listener of listeners) listener()
+          keepNote()
         }
         resolve()
         if (!suspect && settings.durability === 'disk' && durable.length > 0) void bringToDisk()
@@ -419,7 +465,7 @@ export function openSpool(
     prune()
     watch()
     // A word of the spool's own, an answer to a disk that has room again, or a file that is old.
-    if (notices.length > 0 || lost || error !== undefined || dueToRotate()) flush()
+    if (notices.length > 0 || lost || error !== undefined || dueToRotate() || dueToSign()) flush()
     void bringToDisk()
   }
   const timer = setInterval(tick, SYNC_MS)
@@ -474,11 +520,14 @@ export function openSpool(
       if (over) return
       await new Promise<void>((resolve) => setImmediate(resolve))
       flush()
+      closing = true
+      flush()
       while (rotating) await new Promise<void>((resolve) => setTimeout(resolve, 1))
       const until = now() + PATIENCE
       while (synced.seq < seq && !suspect && now() < until)
         await Promise.race([bringToDisk(), new Promise((resolve) => setTimeout(resolve, PATIENCE).unref())])
       clearInterval(timer)
+      await keeping
       over = true
       for (const listener of [...listeners]) listener()
       closeSync(current.fd)

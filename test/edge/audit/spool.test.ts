@@ -44,6 +44,7 @@ const BASE: Omit<SpoolSettings, 'folder'> = {
   maxAge: 3_600_000,
   reserveBytes: 4096,
   whenFull: 'refuse',
+  checkpointEvery: 10_000,
 }
 const open = (folder: string, settings: Partial<SpoolSettings> = {}, ports: Partial<SpoolPorts> = {}) => {
   const spool = openSpool(

@@ -35,6 +35,7 @@ const start = (to: Writable) => {
       maxAge: 3_600_000,
       reserveBytes: 0,
       whenFull: 'refuse',
+      checkpointEvery: 10_000,
     },
     { say: (event) => line(event), now: Date.now, newId: () => 'id' },
   )
