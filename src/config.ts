@@ -40,6 +40,7 @@ export type Config = {
     bounds: BoundSettings
     tls: TlsFiles | undefined
     streamMaxAge: number
+    streamAfterExpiry: number
     trustedProxies: string[]
     allowedOrigins: string[]
     allowedHosts: string[] | undefined
@@ -152,6 +153,7 @@ function readMcp(mcp: Section): Config['mcp'] {
       ? mcp.strings('allowed_hosts').map((host) => host.toLowerCase())
       : undefined,
     streamMaxAge: mcp.duration('stream_max_age', '15m', '1s', '24h'),
+    streamAfterExpiry: mcp.duration('stream_after_expiry', '10m', '0s', '24h'),
     drain: mcp.duration('drain', '10s', '0s', '10m'),
     identity: readIdentity(mcp.section('identity')),
     upstream: readUpstream(mcp.section('upstream')),

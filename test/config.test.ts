@@ -42,6 +42,7 @@ test('the least configuration has sane defaults', () => {
     path: 'mcp/main/decision',
     deadline: 50,
     streamMaxAge: 900_000,
+    streamAfterExpiry: 600_000,
     upstream: { kind: 'http', authorization: 'none' },
     identity: { kind: 'pomerium', expected: { tolerance: 30 } },
   })

@@ -154,6 +154,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       forwardsAuthorization: mcp.upstream.kind === 'http' && mcp.upstream.authorization === 'forward',
       eras: mcp.upstream.kind === 'stdio' ? ['legacy'] : ['legacy', 'modern'],
       streamMaxAge: mcp.streamMaxAge,
+      streamAfterExpiry: mcp.streamAfterExpiry,
       digestKey,
     },
     ...createKept(secret, Date.now),

@@ -45,6 +45,7 @@ export async function* withChanges<T extends string | object>(
         continue
       }
       next ??= iterator.next()
+      if (changed) continue
       const turn = new Promise<undefined>((resolve) => {
         wake = () => resolve(undefined)
       })

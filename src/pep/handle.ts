@@ -28,6 +28,8 @@ export type Settings = {
   eras: readonly Era[]
   /** milliseconds that one stream may live under the assertion that opened it */
   streamMaxAge: number
+  /** milliseconds that it may live after that assertion has expired; undefined: for all of its age */
+  streamAfterExpiry?: number
   /** for digests of what must not be seen */
   digestKey: Uint8Array
 }
@@ -96,7 +98,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
       return refuse(context, exchange, 'unexpected_response', read)
     ports.count(judged.kind === 'decided' ? 'allowed' : 'protocol')
 
-    const call = callOf(context, arrival, read)
+    const call = callOf(context, arrival, read, judged.assertion?.expires)
     const reply = await ports.forward(permit, call)
     return deliver(context, { ...within, call }, reply)
   }

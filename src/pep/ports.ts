@@ -98,6 +98,8 @@ export type Call = {
   signal: AbortSignal
   /** the answer is a stream that stays open */
   long?: true
+  /** ends a stream that stays open */
+  stop?: () => void
 }
 
 export type Reply =

@@ -319,11 +319,16 @@ const parentOf = ({ decision_id, method, name }: Answered): NonNullable<Draft['p
   ...(method === 'tools/call' && name !== undefined && { tool: name }),
 })
 
-/** What goes to the upstream once it is allowed: made from the object that was judged. */
-export function callOf(context: Context, arrival: Arrival, read: Read): Call {
+/**
+ * What goes to the upstream once it is allowed: made from the object that was judged.
+ * @param expires of the assertion, in seconds since the epoch
+ */
+export function callOf(context: Context, arrival: Arrival, read: Read, expires?: number): Call {
   const { message, session, era, version, place } = read
+  const kind = message?.kind ?? (arrival.verb === 'GET' ? 'open' : 'end')
+  const stays = kind === 'open' || read.method?.long === true
   return {
-    kind: message?.kind ?? (arrival.verb === 'GET' ? 'open' : 'end'),
+    kind,
     ...(read.id !== null && { id: read.id }),
     method: read.draft.method,
     era,
@@ -338,10 +343,21 @@ export function callOf(context: Context, arrival: Arrival, read: Read): Call {
       isUpstreamCredential(arrival.authorization) && { authorization: arrival.authorization }),
     ...(read.method?.long && { long: true }),
     // A stream of its own lives for a time; the answer to a call as long as the call.
-    signal:
-      message && !read.method?.long
-        ? arrival.signal
-        : AbortSignal.any([arrival.signal, AbortSignal.timeout(context.settings.streamMaxAge)]),
+    ...(stays ? lifeOf(context, arrival, expires) : { signal: arrival.signal }),
+  }
+}
+
+/** How long a stream may stay: its age, and not much longer than the identity that opened it. */
+function lifeOf({ settings, ports }: Context, { signal }: Arrival, expires: number | undefined) {
+  const { streamMaxAge, streamAfterExpiry } = settings
+  const left =
+    expires === undefined || streamAfterExpiry === undefined
+      ? streamMaxAge
+      : Math.min(streamMaxAge, Math.max(0, expires * 1000 + streamAfterExpiry - ports.now()))
+  const stopped = new AbortController()
+  return {
+    signal: AbortSignal.any([signal, stopped.signal, AbortSignal.timeout(Math.ceil(left))]),
+    stop: () => stopped.abort(),
   }
 }
 

@@ -24,6 +24,19 @@ export async function* streamOf(
   passed: Passed,
   frames: AsyncIterable<UpstreamFrame>,
 ): AsyncGenerator<Item> {
+  try {
+    yield* messagesOf(context, passed, frames)
+  } finally {
+    // A stream that is waited on ends with the wait only.
+    passed.call.stop?.()
+  }
+}
+
+async function* messagesOf(
+  context: Context,
+  passed: Passed,
+  frames: AsyncIterable<UpstreamFrame>,
+): AsyncGenerator<Item> {
   const { arrival } = passed.exchange
   const request = askedIn(passed)
   const resumed = passed.read.place !== undefined

@@ -34,6 +34,7 @@ export type World = {
   durable?: boolean | ((n: number) => boolean)
   eras?: ('legacy' | 'modern')[]
   forwards?: boolean
+  streamAfterExpiry?: number
   /** what is kept between messages, of another world */
   kept?: ReturnType<typeof createKept>
 }
@@ -83,6 +84,7 @@ export function handlerIn(world: World) {
       forwardsAuthorization: world.forwards ?? false,
       eras: world.eras ?? ['legacy', 'modern'],
       streamMaxAge: 900_000,
+      ...(world.streamAfterExpiry !== undefined && { streamAfterExpiry: world.streamAfterExpiry }),
       digestKey: Buffer.from('digest'),
     },
     ...kept,
