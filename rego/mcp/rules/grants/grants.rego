@@ -191,7 +191,9 @@ _scopes_of(grant) := [scope | some scope in data.mcp.request.scopes; grant[scope
 
 _spelt("repositories", pattern) := lower(pattern)
 
-_spelt(scope, pattern) := pattern if scope != "repositories"
+_spelt("paths", pattern) := trim_suffix(pattern, "/")
+
+_spelt(scope, pattern) := pattern if not scope in {"paths", "repositories"}
 
 _covering := [grant |
 	some grant in _reaching
