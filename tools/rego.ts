@@ -12,6 +12,8 @@ import { opaPath } from './opa.ts'
 
 const CHECKOUT = fileURLToPath(new URL('..', import.meta.url))
 const CONVENTIONS = 'tools/conventions'
+/** Of one test; opa's own five seconds are of the clock on the wall, and a test is a hundred evaluations. */
+const TEST_TIMEOUT = '60s'
 const OUTPUT_LIMIT = 256 * 1024 * 1024
 
 type Result = { ok: boolean; stdout: string; stderr: string }
@@ -59,9 +61,9 @@ async function json(...args: string[]): Promise<unknown> {
 }
 
 async function tests(folder: string): Promise<string | undefined> {
-  const failed = await passes('test', folder, '--ignore', 'schemas')
+  const failed = await passes('test', folder, '--ignore', 'schemas', '--timeout', TEST_TIMEOUT)
   if (failed) return failed
-  const cover = ['test', folder, '--ignore', 'schemas', '--coverage']
+  const cover = ['test', folder, '--ignore', 'schemas', '--coverage', '--timeout', TEST_TIMEOUT]
   if ((await call(...cover, '--threshold', '100')).ok) return undefined
   // With a threshold that is missed, opa prints the share and no report.
   const { stdout, stderr } = await call(...cover)

@@ -46,6 +46,11 @@ test_a_request_is_for_an_endpoint_of_the_grant if {
 	_codes("http_request", {"method": "DELETE", "path": "/v1/customers/42"}) == {"out_of_scope"}
 }
 
+_for_some(arguments) if {
+	count(api.targets[0]) > 0 with input as {"server": "billing", "tool": {"name": "http_request"}, "arguments": arguments}
+		with data.config as _config
+}
+
 test_a_request_that_is_not_plain_is_for_none if {
 	every path in [
 		"/v1/customers/", "/v1/customers/..", "/v1/customers/a/b", "/v1/customers/42?x=1", "/v1/customers/42#x",
@@ -53,10 +58,10 @@ test_a_request_that_is_not_plain_is_for_none if {
 		"https://evil.example/v1/customers/42", "https://billing.acme.example.evil/v1/customers/42",
 		"/v1/customers/{id}", "", null, false, {}, [], 0,
 	] {
-		not _allowed("http_request", {"method": "GET", "path": path})
+		not _for_some({"method": "GET", "path": path})
 	}
 	every method in ["get", "", null, false, {}, [], 0, "GET "] {
-		not _allowed("http_request", {"method": method, "path": "/v1/customers/42"})
+		not _for_some({"method": method, "path": "/v1/customers/42"})
 	}
 	not _allowed("http_request", {"path": "/v1/customers/42"})
 	not _allowed("http_request", {"method": "GET"})

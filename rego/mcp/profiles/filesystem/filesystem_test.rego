@@ -26,6 +26,15 @@ _allowed(tool, arguments) if _decision(tool, arguments).allow
 
 _codes(tool, arguments) := {reason.code | some reason in _decision(tool, arguments).reasons}
 
+_wrong(tool, arguments) := codes if {
+	codes := {reason.code | some reason in filesystem.unmet} with input as {"tool": {"name": tool}, "arguments": arguments}
+}
+
+_unreached(tool, arguments) if {
+	not filesystem.targets with input as {"tool": {"name": tool}, "arguments": arguments}
+	not filesystem.holds with input as {"tool": {"name": tool}, "arguments": arguments}
+}
+
 test_paths_are_at_or_below_those_of_the_grant if {
 	every path in ["/srv/docs", "/srv/docs/", "/srv/docs/a/b.md", "/srv/in/x"] {
 		_allowed("read_text_file", {"path": path})
@@ -57,8 +66,8 @@ test_a_path_is_absolute_and_plain if {
 		],
 		[deep],
 	) {
-		not _allowed("read_text_file", {"path": path})
-		not _allowed("write_file", {"path": path, "content": "x"})
+		"path_not_plain" in _wrong("read_text_file", {"path": path})
+		_unreached("write_file", {"path": path, "content": "x"})
 	}
 }
 

@@ -26,6 +26,10 @@ _allowed(tool, arguments) if _decision(tool, arguments).allow
 
 _codes(tool, arguments) := {reason.code | some reason in _decision(tool, arguments).reasons}
 
+_wrong(tool, arguments) := codes if {
+	codes := {reason.code | some reason in slack.unmet} with input as {"tool": {"name": tool}, "arguments": arguments}
+}
+
 _post(more) := object.union({"channel_id": "C0DEPLOYS", "text": "v1.2 is out"}, more)
 
 test_posts_go_to_named_channels if {
@@ -54,10 +58,8 @@ test_reading_needs_no_channel_in_the_grant if {
 
 test_nothing_is_written_to_or_read_from_a_person if {
 	every channel in ["D012", "U012", "W012", "@ann", "#@ann", "#a b", "#", "C", "C0%", "", null, 1, {}] {
-		not _allowed("slack_get_channel_history", {"channel_id": channel})
-		every tool in ["slack_post_message", "send"] {
-			count(_codes(tool, {"channel_id": channel, "text": "x"})) > 0
-			not _allowed(tool, {"channel_id": channel, "text": "x"})
+		every tool in ["slack_get_channel_history", "slack_post_message", "send"] {
+			"direct_message" in _wrong(tool, {"channel_id": channel})
 		}
 	}
 	_codes("slack_get_channel_history", {"channel_id": "D012"}) == {"direct_message"}
@@ -73,16 +75,16 @@ test_nothing_is_written_to_or_read_from_a_person if {
 
 test_nobody_is_called_together if {
 	every text in ["<!channel>", "<!here|here>", "<!EVERYONE>", "<!subteam^S1>", "hi @channel", "@here!", "@Everyone"] {
-		_codes("slack_post_message", _post({"text": text})) == {"broadcast_mention"}
-		_codes("slack_post_message", _post({"blocks": [{"text": {"text": text}}]})) == {"broadcast_mention"}
-		_codes("slack_post_message", _post({"attachments": [{"pretext": text}]})) == {"broadcast_mention"}
-		_codes("slack_post_message", _post({"blocks": json.marshal([{"text": text}])})) == {"broadcast_mention"}
+		_wrong("slack_post_message", _post({"text": text})) == {"broadcast_mention"}
+		_wrong("slack_post_message", _post({"blocks": [{"text": {"text": text}}]})) == {"broadcast_mention"}
+		_wrong("slack_post_message", _post({"attachments": [{"pretext": text}]})) == {"broadcast_mention"}
+		_wrong("slack_post_message", _post({"blocks": json.marshal([{"text": text}])})) == {"broadcast_mention"}
 	}
 	rich := [{"type": "rich_text", "elements": [{"type": "broadcast", "range": "here"}]}]
-	_codes("slack_post_message", _post({"blocks": rich})) == {"broadcast_mention"}
-	_codes("slack_post_message", _post({"blocks": json.marshal(rich)})) == {"broadcast_mention"}
-	_codes("slack_post_message", _post({"blocks": `[{"text": "<\u0021here>"}]`})) == {"broadcast_mention"}
-	_allowed("slack_post_message", _post({"blocks": [{"text": {"text": "here, everyone is fine"}}]}))
+	_wrong("slack_post_message", _post({"blocks": rich})) == {"broadcast_mention"}
+	_wrong("slack_post_message", _post({"blocks": json.marshal(rich)})) == {"broadcast_mention"}
+	_wrong("slack_post_message", _post({"blocks": `[{"text": "<\u0021here>"}]`})) == {"broadcast_mention"}
+	_wrong("slack_post_message", _post({"blocks": [{"text": {"text": "here, everyone is fine"}}]})) == set()
 }
 
 test_a_call_is_judged_on_all_of_its_arguments if {
