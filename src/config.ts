@@ -27,6 +27,8 @@ export type Config = {
     bundleMaxAge: number | undefined
     addr: Address
     adminAddr: Address
+    /** where health is served besides, and nothing else */
+    healthAddr: Address | undefined
     endpoint: string
     /** the entrypoint of decisions */
     path: string
@@ -135,6 +137,7 @@ function readMcp(mcp: Section): Config['mcp'] {
   const config: Config['mcp'] = {
     addr: readAddress(mcp, 'addr', '127.0.0.1:8081'),
     adminAddr: readAddress(mcp, 'admin_addr', '127.0.0.1:8282'),
+    healthAddr: mcp.has('health_addr') ? readAddress(mcp, 'health_addr', '') : undefined,
     endpoint: mcp.string('endpoint', '/mcp'),
     path: mcp.string('path', 'mcp/main/decision'),
     server: mcp.string('server'),

@@ -54,23 +54,30 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     mcp: accepting ? core.keysFault() : 'shutting down',
     mcp_audit: core.auditFault(),
   })
-  const admin = createAdmin(
-    { bundles: core.bundlesFault, plugins, status: () => core.status(plugins()) },
-    {
-      ...metrics,
-      text: () => {
-        for (const [name, why] of Object.entries(plugins())) metrics.plugin(name, why === undefined)
-        return metrics.text()
-      },
+  const ready = { bundles: core.bundlesFault, plugins, status: () => core.status(plugins()) }
+  const admin = createAdmin(ready, {
+    ...metrics,
+    text: () => {
+      for (const [name, why] of Object.entries(plugins())) metrics.plugin(name, why === undefined)
+      return metrics.text()
     },
-  )
+  })
 
+  const health = mcp.healthAddr && createAdmin(ready, undefined)
   const adminAddr = await listenAt(admin, mcp.adminAddr)
+  const healthAddr = health && mcp.healthAddr ? await listenAt(health, mcp.healthAddr) : undefined
   const addr = await listenAt(listener.server, mcp.addr)
   if (mcp.identity.kind === 'development')
     log.warn('identity.development: every request is believed to come from the configured person')
   log.info(
-    { addr, admin: adminAddr, endpoint: mcp.endpoint, server: mcp.server, revision: core.revision },
+    {
+      addr,
+      admin: adminAddr,
+      health: healthAddr,
+      endpoint: mcp.endpoint,
+      server: mcp.server,
+      revision: core.revision,
+    },
     'listening',
   )
 
@@ -84,8 +91,10 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
       const clean = await within(mcp.drain, listener.drain())
       if (!clean) listener.server.closeAllConnections()
       await core.close(clean)
-      admin.close()
-      admin.closeAllConnections()
+      for (const server of [admin, health]) {
+        server?.close()
+        server?.closeAllConnections()
+      }
       return clean
     },
   }

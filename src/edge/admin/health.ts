@@ -12,8 +12,9 @@ export type Readiness = {
 /**
  * `GET /health` as OPA answers it (OPA docs, "Health API": `?bundles`, `?plugins`, `?exclude-plugin`), `/v1/status` and
  * `/metrics`, on a listener of their own: whoever reaches the MCP listener does not reach this one.
+ * @param metrics undefined: health only, for probes that come from outside the pod
  */
-export function createAdmin(ready: Readiness, metrics: Metrics): Server {
+export function createAdmin(ready: Readiness, metrics: Metrics | undefined): Server {
   const server = createServer(
     { maxHeaderSize: 16 << 10, headersTimeout: 5_000, requestTimeout: 5_000 },
     (request, response) => {
@@ -29,6 +30,7 @@ export function createAdmin(ready: Readiness, metrics: Metrics): Server {
         const why = healthFault(ready, url.searchParams)
         return why === undefined ? answer(200, '{}') : answer(500, JSON.stringify({ error: why }))
       }
+      if (!metrics) return answer(404, '{"error":"there is /health"}')
       if (url.pathname === '/v1/status') return answer(200, JSON.stringify({ result: ready.status() }))
       if (url.pathname === '/metrics') {
         metrics.text().then(
