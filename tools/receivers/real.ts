@@ -2,18 +2,19 @@
 //   npm run sinks:real
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { fetchOpenSearch, fetchRotel } from './receivers.ts'
+import { fetchOpenSearch, fetchRotel, fetchSigma } from './receivers.ts'
 
 for (const [name, fetching] of [
   ['rotel', fetchRotel],
   ['OpenSearch', fetchOpenSearch],
+  ['sigma-cli', fetchSigma],
 ] as const)
   await fetching().catch((error: Error) =>
     process.stdout.write(`${name} could not be fetched: ${error.message}\n`),
   )
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-spawn(`${root}node_modules/.bin/vitest`, ['run', 'test/real'], {
+spawn(`${root}node_modules/.bin/vitest`, ['run', 'test/real', 'test/siem.test.ts'], {
   cwd: root,
   stdio: 'inherit',
   env: { ...process.env, SINKS_REAL: '1' },

@@ -51,3 +51,19 @@ export async function fetchOpenSearch(): Promise<void> {
   if (!existsSync(join(opensearch, 'lib')))
     await run('mvn', ['-q', 'dependency:copy-dependencies', '-DoutputDirectory=lib'], { cwd: opensearch })
 }
+
+const sigma = join(cache, 'sigma')
+
+/** The checker of Sigma rules, with the backend for Splunk; from PyPI. */
+export function findSigma(): Found {
+  const path = join(sigma, 'bin/sigma')
+  return existsSync(path)
+    ? { ok: true, path }
+    : { ok: false, why: `there is no ${path}: npm run sinks:real fetches it` }
+}
+export async function fetchSigma(): Promise<void> {
+  if (findSigma().ok) return
+  await run('python3', ['-m', 'venv', sigma])
+  const packages = ['sigma-cli==3.1.0', 'pysigma-backend-splunk==2.1.0']
+  await run(join(sigma, 'bin/pip'), ['install', '-q', ...packages])
+}
