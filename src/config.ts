@@ -59,6 +59,8 @@ export type UpstreamConfig =
   | {
       kind: 'http'
       url: URL
+      /** of the server, and of the listener before it */
+      transport: 'streamable' | 'sse'
       authorization: 'none' | 'static' | 'forward'
       /** the header value, where it is static */
       credential: string | undefined
@@ -269,6 +271,9 @@ function readUpstream(section: Section): UpstreamConfig {
   if (command.length > 0 === (url !== undefined))
     section.fault('url', 'exactly one of url and command is required')
   const timeout = section.duration('timeout', '5m', '100ms', '24h')
+  const transport = section.oneOf('transport', ['streamable', 'sse'] as const, 'streamable')
+  if (command.length > 0 && transport === 'sse')
+    section.fault('transport', 'sse is HTTP with SSE (2024-11-05): it goes with url, not with command')
   if (command.length > 0) {
     const config: UpstreamConfig = {
       kind: 'stdio',
@@ -309,7 +314,15 @@ function readUpstream(section: Section): UpstreamConfig {
   const caFile = section.optional('ca_file')
   const ca = caFile === undefined ? undefined : readText(section, 'ca_file', caFile)
   section.done()
-  return { kind: 'http', url: parsed ?? new URL('http://127.0.0.1'), authorization, credential, ca, timeout }
+  return {
+    kind: 'http',
+    url: parsed ?? new URL('http://127.0.0.1'),
+    transport,
+    authorization,
+    credential,
+    ca,
+    timeout,
+  }
 }
 
 function checkPlugins(root: Section): void {

@@ -105,6 +105,12 @@ describe('refused:', () => {
     ['two sources of keys', [`plugins.mcp.identity.jwks_url=https://example.com/j`], BASE, /exactly one of/],
     ['keys that are none', ['plugins.mcp.identity={jwks: "{}", issuer: a, audience: b}'], BASE, /no usable/],
     ['an upstream with a user in its URL', ['plugins.mcp.upstream.url=http://u@h/mcp'], BASE, /without user/],
+    [
+      'HTTP with SSE of a command',
+      ['plugins.mcp.upstream={command: [x], transport: sse}'],
+      BASE,
+      /goes with url, not with command/,
+    ],
     ['two upstreams', ['plugins.mcp.upstream.command=[x]'], BASE, /exactly one of url and command/],
     [
       'a credential without static',

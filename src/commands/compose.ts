@@ -1,7 +1,7 @@
 import { hkdfSync, randomBytes } from 'node:crypto'
 import type { Writable } from 'node:stream'
 import type { Logger } from 'pino'
-import type { Config } from '../config.ts'
+import type { Config, UpstreamConfig } from '../config.ts'
 import { createMetrics, type Metrics } from '../edge/admin/metrics.ts'
 import { signWith, verifierOf } from '../edge/audit/checkpoint.ts'
 import { startSinks } from '../edge/audit/sinks/open.ts'
@@ -9,6 +9,7 @@ import { openSpool } from '../edge/audit/spool.ts'
 import { createBundles, pause } from '../edge/bundles/bundles.ts'
 import { type StatusSettings, startReporter } from '../edge/bundles/report.ts'
 import { bodiesFor } from '../edge/http/memory.ts'
+import { createSseUpstream } from '../edge/http/sse-upstream.ts'
 import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
 import { newId } from '../edge/id.ts'
 import type { Policy } from '../edge/judge/bundle.ts'
@@ -152,7 +153,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       ...(mcp.help !== undefined && { help: mcp.help }),
       limits: { ...DEFAULT_JSON_LIMITS, bytes: mcp.bodyLimit },
       forwardsAuthorization: mcp.upstream.kind === 'http' && mcp.upstream.authorization === 'forward',
-      eras: mcp.upstream.kind === 'stdio' ? ['legacy'] : ['legacy', 'modern'],
+      eras: speaksModern(mcp.upstream) ? ['legacy', 'modern'] : ['legacy'],
       streamMaxAge: mcp.streamMaxAge,
       streamAfterExpiry: mcp.streamAfterExpiry,
       digestKey,
@@ -226,6 +227,9 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   }
 }
 
+const speaksModern = (upstream: UpstreamConfig): boolean =>
+  upstream.kind === 'http' && upstream.transport === 'streamable'
+
 function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
   const { upstream, messageLimit } = mcp
   if (upstream.kind === 'stdio') {
@@ -241,7 +245,8 @@ function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
       onStderr: (line) => log.debug({ line: line.slice(0, 2000) }, 'upstream'),
     })
   }
-  return createHttpUpstream({
+  const create = upstream.transport === 'sse' ? createSseUpstream : createHttpUpstream
+  return create({
     url: upstream.url,
     connections: 256,
     streams: mcp.bounds.streams,

@@ -29,6 +29,7 @@ export async function startSidecar(config: Config, world: World): Promise<Runnin
     core.context,
     {
       ...mcp,
+      sse: mcp.upstream.kind === 'http' && mcp.upstream.transport === 'sse',
       bounds: { ...mcp.bounds, inFlightBytes: bodiesFor(mcp.bounds.inFlightBytes, mcp.bodyLimit) },
       tls: mcp.tls && readOptions(mcp.tls),
       configured: mcp.identity.kind === 'development' ? mcp.identity.identity : undefined,

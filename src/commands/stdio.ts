@@ -49,6 +49,8 @@ Options:
       throw new WrongUse(
         'plugins.mcp.identity: must be development here: nothing brings an assertion over stdio (or use run)',
       )
+    if (config.mcp.upstream.kind === 'http' && config.mcp.upstream.transport === 'sse')
+      throw new WrongUse('plugins.mcp.upstream.transport: sse can be served as HTTP with SSE only (use run)')
     if (config.audit.outputs.some((output) => output.type === 'stdout'))
       throw new WrongUse(
         'plugins.mcp_audit.output: stdout is the protocol here; take another output, e.g. file',

@@ -45,19 +45,35 @@ export async function deliver(context: Context, passed: Passed, reply: Reply): P
         ...sealed(context, passed, screened, reply.session),
       }
     }
-    case 'stream':
-      return deliverStream(context, passed, streamOf(context, passed, reply.frames), reply.session)
+    case 'stream': {
+      const begun = begunBy(context, passed, reply.session)
+      return begun
+        ? { ...(await deliverStream(context, begun.passed, reply)), session: begun.token }
+        : deliverStream(context, passed, reply)
+    }
   }
+}
+
+/**
+ * A session that begins with its stream (2024-11-05, HTTP with SSE). What its handshake will agree on is not known yet, so
+ * the stream is taken for one of the newest revision that could be agreed on.
+ */
+function begunBy(context: Context, passed: Passed, upstream: string | undefined) {
+  if (passed.call.kind !== 'open' || upstream === undefined) return undefined
+  const { version } = passed.read
+  const session = { upstream, owner: ownerOf(passed.identity), version, issued: context.ports.now() }
+  const within = { ...passed, read: { ...passed.read, session }, call: { ...passed.call, session: upstream } }
+  return { passed: within, token: context.sealer.seal(session) }
 }
 
 /** The session id travels in a header and needs the version that the result names, so a handshake is one message. */
 async function deliverStream(
   context: Context,
   passed: Passed,
-  items: AsyncGenerator<Item>,
-  session: string | undefined,
+  { frames, session }: Extract<Reply, { kind: 'stream' }>,
 ): Promise<Answer> {
   const { decision_id } = passed.exchange
+  const items = streamOf(context, passed, frames)
   if (passed.call.method !== 'initialize') {
     const long = passed.call.kind === 'open' || passed.call.long === true
     return { kind: 'stream', items, decision_id, cut: passed.call.signal, ...(long && { long }) }

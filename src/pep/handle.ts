@@ -99,6 +99,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     ports.count(judged.kind === 'decided' ? 'allowed' : 'protocol')
 
     const call = callOf(context, arrival, read, judged.assertion?.expires)
+    arrival.onForward?.()
     const reply = await ports.forward(permit, call)
     return deliver(context, { ...within, call }, reply)
   }

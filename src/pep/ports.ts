@@ -125,6 +125,10 @@ export type Arrival = {
   trace: Trace
   /** fires when the client has gone */
   signal: AbortSignal
+  /** HTTP with SSE (2024-11-05): opening a stream begins a session, before any handshake, and nothing else does */
+  sse?: true
+  /** called when the message is let through, before it is sent */
+  onForward?: () => void
   /** takes a place for the identity that was verified, or says which of its bounds is reached */
   admit?: (identity: Identity) => RefusalReason | undefined
 }

@@ -81,7 +81,7 @@ export function readPost(context: Context, exchange: Exchange): ReadResult {
   let classified = classify(message, arrival.headers, undefined)
   // A handshake starts a session and a modern request has none: an id that comes with them is dropped.
   const isHandshake = message.kind !== 'response' && message.method === 'initialize'
-  const sessionless = isHandshake || (classified.ok && classified.era === 'modern')
+  const sessionless = (isHandshake && !arrival.sse) || (classified.ok && classified.era === 'modern')
   const session = sessionless ? undefined : openSession(context, arrival)
   if (session === 'unknown') return { ok: false, reason: 'unknown_session', id }
   if (session) classified = classify(message, arrival.headers, session.version)
@@ -288,10 +288,10 @@ export function readStream(context: Context, exchange: Exchange): ReadResult {
   const { protocolVersion, lastEventId } = arrival.headers
   const resumes = arrival.verb === 'GET' && lastEventId !== undefined
   if (session === 'unknown') return no('unknown_session')
-  if (session === undefined && !resumes) return no('no_session')
+  if (session === undefined && !resumes && !arrival.sse) return no('no_session')
   if (protocolVersion !== undefined && !LEGACY_VERSIONS.includes(protocolVersion))
     return no('unsupported_version')
-  const version = session?.version ?? protocolVersion ?? ASSUMED_VERSION
+  const version = session?.version ?? protocolVersion ?? (arrival.sse ? LATEST_LEGACY : ASSUMED_VERSION)
   const setting = settingOf(context, exchange, version, session)
   const draft = draftOfStream(arrival.verb === 'GET' ? 'stream/open' : 'session/end', setting)
   const read: Read = {

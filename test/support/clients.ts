@@ -1,8 +1,10 @@
 import {
   Client as V2Client,
+  SSEClientTransport as V2Sse,
   StreamableHTTPClientTransport as V2Transport,
 } from '@modelcontextprotocol/client'
 import { Client as V1Client } from '@modelcontextprotocol/sdk/client/index.js'
+import { SSEClientTransport as V1Sse } from '@modelcontextprotocol/sdk/client/sse.js'
 import { StreamableHTTPClientTransport as V1Transport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 
 export type ToolResult = {
@@ -78,4 +80,24 @@ export const CLIENTS: [name: string, connect: Connect][] = [
   ['v2 legacy', v2('legacy')],
   ['v2 auto', v2('auto')],
   ['v2 pinned to 2026-07-28', v2({ pin: '2026-07-28' })],
+]
+
+/** The same over HTTP with SSE (2024-11-05), which both generations still speak. */
+export const SSE_CLIENTS: [name: string, connect: Connect][] = [
+  [
+    'v1',
+    async (url, mint) => {
+      const client = new V1Client(info)
+      await client.connect(new V1Sse(new URL(url), { fetch: withAssertion(mint) }))
+      return facade(client, () => client.close())
+    },
+  ],
+  [
+    'v2',
+    async (url, mint) => {
+      const client = new V2Client(info)
+      await client.connect(new V2Sse(new URL(url), { fetch: withAssertion(mint) }))
+      return facade(client, () => client.close())
+    },
+  ],
 ]

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js'
 import {
   type EventStore,
   StreamableHTTPServerTransport,
@@ -120,6 +121,36 @@ export async function startV1Server(): Promise<TestServer> {
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
   return {
     url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`,
+    stage,
+    async close() {
+      stage.release()
+      for (const session of sessions.values()) await session.close()
+      http.closeAllConnections()
+      await new Promise((resolve) => http.close(resolve))
+    },
+  }
+}
+
+/** HTTP with SSE (2024-11-05): the stream at `/sse`, messages to `/messages`. */
+export async function startV1SseServer(): Promise<TestServer> {
+  const stage = createStage()
+  const sessions = new Map<string, SSEServerTransport>()
+  const http = createServer(async (request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://x')
+    if (request.method === 'GET' && pathname === '/sse') {
+      const transport = new SSEServerTransport('/messages', response)
+      sessions.set(transport.sessionId, transport)
+      transport.onclose = () => void sessions.delete(transport.sessionId)
+      return void (await buildV1Server(stage).connect(transport))
+    }
+    const known = sessions.get(searchParams.get('sessionId') ?? '')
+    if (request.method !== 'POST' || pathname !== '/messages' || !known)
+      return void response.writeHead(404).end()
+    await known.handlePostMessage(request, response)
+  })
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/sse`,
     stage,
     async close() {
       stage.release()

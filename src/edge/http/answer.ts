@@ -14,6 +14,7 @@ const LAST = 5_000
 /**
  * Writes an answer in the form that HTTP has for it.
  * @param reusable whether the connection may carry a next request
+ * @param first what a stream begins with
  * @param open told how to end a stream early; returns what is to be called when it has ended
  */
 export async function writeAnswer(
@@ -22,8 +23,9 @@ export async function writeAnswer(
   signal: AbortSignal,
   reusable: () => boolean,
   open: (end: () => void) => () => void,
+  first?: string,
 ): Promise<void> {
-  if (answer.kind === 'stream') return writeStream(response, answer, signal, reusable, open)
+  if (answer.kind === 'stream') return writeStream(response, answer, signal, reusable, open, first)
   if (answer.kind === 'message') return writeMessage(response, answer, reusable)
   response.writeHead(answer.status, { 'content-length': 0, ...closing(reusable) })
   response.end()
@@ -70,6 +72,7 @@ async function writeStream(
   signal: AbortSignal,
   reusable: () => boolean,
   open: (end: () => void) => () => void,
+  first: string | undefined,
 ): Promise<void> {
   const iterator = items[Symbol.asyncIterator]()
   const stop = () => void iterator.return?.()
@@ -79,7 +82,8 @@ async function writeStream(
     'x-accel-buffering': 'no',
     ...closing(reusable),
   })
-  response.flushHeaders()
+  if (first === undefined) response.flushHeaders()
+  else response.write(first)
   const closed = open(() => {
     stop()
     end(response)

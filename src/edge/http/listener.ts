@@ -3,6 +3,7 @@ import { createServer as createTlsServer } from 'node:https'
 import { BlockList, isIPv6, Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
+import type { McpHeaders } from '../../mcp/headers.ts'
 import type { Identity } from '../../pdp/identity.ts'
 import { type Context, createHandler, type Exchange, refuse } from '../../pep/handle.ts'
 import type { Arrival } from '../../pep/ports.ts'
@@ -11,6 +12,7 @@ import { writeAnswer } from './answer.ts'
 import { type BodyFault, readBody } from './body.ts'
 import { type BoundSettings, createBounds, type Place } from './bounds.ts'
 import { type Head, isJsonType, readHead } from './hop-headers.ts'
+import { answerOnStream, createSseStreams } from './sse-legacy.ts'
 
 /** Milliseconds that a connection which was refused may take to read why, and to close. */
 const LINGER = 1_000
@@ -20,6 +22,8 @@ const SURPLUS = 64
 export type ListenerSettings = {
   /** the one path that is served */
   endpoint: string
+  /** it serves HTTP with SSE of 2024-11-05: the endpoint is that of the streams, and messages are posted below it */
+  sse?: boolean
   /** bytes of a body */
   bodyLimit: number
   /** whose X-Forwarded-For is believed: addresses or CIDR blocks */
@@ -53,6 +57,7 @@ export function createListener(
   const handle = createHandler(context)
   const proxies = proxiesOf(settings.trustedProxies)
   const streams = new Set<() => void>()
+  const sse = settings.sse ? createSseStreams(settings.endpoint) : undefined
   /** The bodies that are waited for, and how to give one up. */
   const bodies = new Map<Duplex, (fault: BodyFault) => void>()
   /** How many answers each connection owes, those that are written and not flushed included. */
@@ -84,22 +89,36 @@ export function createListener(
       if (!response.headersSent) response.destroy()
     }
     if (request.method === 'GET') streams.add(cut)
-    // The answer to a call is waited for by a drain; the stream of a session has no end of its own.
-    const open = (end: () => void) => {
-      if (request.method === 'GET') streams.add(end)
-      return () => void streams.delete(end)
-    }
     try {
       const reading: Reading = await read(request, gone.signal, place)
+      const stream = sse?.find(sse.tokenOf(request.url) ?? '')
+      if (stream && reading.ok) {
+        const full = (arrival: Arrival) =>
+          refuse(context, exchangeOf(context, arrival), 'identity_in_flight', { id: null })
+        return await answerOnStream(stream, reading.arrival, response, { handle, full })
+      }
       const answer = reading.ok
         ? await handle(reading.arrival)
         : await refuse(context, exchangeOf(context, reading.arrival), reading.reason, { id: null })
       // After a request that was refused for its form, what else the connection holds is nobody's to say.
       const reusable = () =>
         reading.ok && request.complete && !draining && !refused.has(socket) && !old.has(socket)
-      await writeAnswer(response, answer, gone.signal, reusable, open)
+      // The answer to a call is waited for by a drain; a stream that stays open has no end of its own.
+      const open = (end: () => void) => {
+        if (answer.kind === 'stream' && answer.long) streams.add(end)
+        return () => void streams.delete(end)
+      }
+      const begun = answer.kind === 'stream' ? sse?.begin(response, answer, gone.signal) : undefined
+      await writeAnswer(
+        response,
+        answer,
+        gone.signal,
+        reusable,
+        begun ? (end) => open(() => begun.idle(end)) : open,
+        begun?.first,
+      )
     } catch {
-      await breakOff(response, gone.signal, open)
+      await breakOff(response, gone.signal)
     } finally {
       streams.delete(cut)
     }
@@ -113,15 +132,17 @@ export function createListener(
   }
 
   /** Not expected; whatever it was, nothing was let through by it, and it must not end the process. */
-  const breakOff = async (
-    response: ServerResponse,
-    signal: AbortSignal,
-    open: (end: () => void) => () => void,
-  ) => {
+  const breakOff = async (response: ServerResponse, signal: AbortSignal) => {
     if (response.headersSent) return void response.destroy()
     const exchange = exchangeOf(context, emptyArrival(signal))
     const answer = await refuse(context, exchange, 'internal', { id: null })
-    await writeAnswer(response, answer, signal, () => false, open)
+    await writeAnswer(
+      response,
+      answer,
+      signal,
+      () => false,
+      () => () => {},
+    )
   }
 
   type Reading = { ok: true; arrival: Arrival } | { ok: false; reason: RefusalReason; arrival: Arrival }
@@ -156,8 +177,8 @@ export function createListener(
 
   const checkHead = (request: IncomingMessage, head: Head): RefusalReason | undefined => {
     if (request.httpVersion !== '1.1' || head.host === undefined) return 'bad_http'
-    if (request.url !== settings.endpoint) return 'bad_path'
-    if (!['POST', 'GET', 'DELETE'].includes(request.method ?? '')) return 'bad_verb'
+    const fault = sse ? ssePathFault(request) : pathFault(request)
+    if (fault) return fault
     const host = head.host?.replace(/:\d+$/, '').toLowerCase()
     if (settings.allowedHosts && !settings.allowedHosts.includes(host ?? '')) return 'bad_host'
     if (head.origin !== undefined && !settings.allowedOrigins.includes(head.origin)) return 'bad_origin'
@@ -172,6 +193,18 @@ export function createListener(
     return undefined
   }
 
+  const pathFault = ({ url, method = '' }: IncomingMessage): RefusalReason | undefined => {
+    if (url !== settings.endpoint) return 'bad_path'
+    return ['POST', 'GET', 'DELETE'].includes(method) ? undefined : 'bad_verb'
+  }
+
+  const ssePathFault = ({ url, method }: IncomingMessage): RefusalReason | undefined => {
+    const token = sse?.tokenOf(url)
+    if (token === undefined && url !== settings.endpoint) return 'bad_path'
+    if (method !== (token === undefined ? 'GET' : 'POST')) return 'bad_verb'
+    return token !== undefined && !sse?.find(token) ? 'unknown_session' : undefined
+  }
+
   const arrivalOf = (request: IncomingMessage, head: Head, signal: AbortSignal): Arrival => {
     const ip = forwardedAddress(request.socket.remoteAddress, head.forwardedFor, proxies)
     const who = settings.configured
@@ -182,7 +215,8 @@ export function createListener(
     return {
       verb: request.method as Arrival['verb'],
       body: Buffer.alloc(0),
-      headers: head.mcp,
+      headers: sse ? withoutSession(head.mcp) : head.mcp,
+      ...(sse && { sse: true }),
       who,
       authorization: head.authorization,
       http: {
@@ -334,3 +368,7 @@ const exchangeOf = ({ ports }: Context, arrival: Arrival): Exchange => ({
 /** Metric labels take no text of the client's. */
 const methodLabel = (method: string | undefined): string =>
   ['POST', 'GET', 'DELETE'].includes(method ?? '') ? String(method).toLowerCase() : 'other'
+
+/** Where the session is in the address, and nothing can be resumed. */
+const withoutSession = ({ protocolVersion }: McpHeaders): McpHeaders =>
+  protocolVersion === undefined ? {} : { protocolVersion }

@@ -1,6 +1,6 @@
 import { errors, Pool } from 'undici'
 import type { RpcId } from '../../mcp/message.ts'
-import { createFrameReader } from '../../mcp/sse.ts'
+import { createFrameReader, type Frame } from '../../mcp/sse.ts'
 import { isPermit, type Permit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import type { Call, Ports, Reply, UpstreamFrame } from '../../pep/ports.ts'
@@ -208,10 +208,10 @@ export function declineText(id: RpcId, method: string): string {
 type HttpAnswer = Awaited<ReturnType<Pool['request']>>
 
 /** A body that is let go of emits an error; without a listener that would end the process. Readers still see it. */
-const quiet = (body: HttpAnswer['body']): HttpAnswer['body'] => body.on('error', () => undefined)
+export const quiet = (body: HttpAnswer['body']): HttpAnswer['body'] => body.on('error', () => undefined)
 
 /** Nobody waits for a body that nobody reads: it may have no end. */
-const discard = (body: HttpAnswer['body']): Promise<void> =>
+export const discard = (body: HttpAnswer['body']): Promise<void> =>
   quiet(body)
     .dump({ limit: UNREAD.limit, signal: AbortSignal.timeout(UNREAD.timeout) })
     .catch(() => undefined)
@@ -296,8 +296,14 @@ async function collect(
   return parts.length === 1 ? parts[0] : Buffer.concat(parts)
 }
 
-/** Each whole frame. Throws on text that is not UTF-8 and on a frame that is too large. */
+/** The messages of the transport among the events, and what only moves an id on. */
 async function* framesOf(body: HttpAnswer['body'], limit: number, room: Room): AsyncGenerator<UpstreamFrame> {
+  // One of another name is no message of the transport.
+  for await (const { event, ...frame } of eventsOf(body, limit, room)) if (event === 'message') yield frame
+}
+
+/** Each whole event that says something. Throws on text that is not UTF-8 and on one that is too large. */
+export async function* eventsOf(body: HttpAnswer['body'], limit: number, room: Room): AsyncGenerator<Frame> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   const reader = createFrameReader(limit)
   /** since the last frame that was whole: what the reader may hold */
@@ -310,12 +316,8 @@ async function* framesOf(body: HttpAnswer['body'], limit: number, room: Room): A
       if (room.used > room.most) throw new Error('too much is being received')
       const read = reader.push(decoder.decode(chunk as Buffer, { stream: true }))
       if (!read.ok) throw new Error(read.fault)
-      for (const frame of read.frames) {
-        // One of another name is no message of the transport.
-        const { event, ...rest } = frame
-        const says = rest.data !== '' || rest.id !== undefined || rest.retry !== undefined
-        if (says && event === 'message') yield rest
-      }
+      for (const frame of read.frames)
+        if (frame.data !== '' || frame.id !== undefined || frame.retry !== undefined) yield frame
       if (read.frames.length === 0) continue
       room.used -= size - length
       size = length
@@ -326,5 +328,5 @@ async function* framesOf(body: HttpAnswer['body'], limit: number, room: Room): A
 }
 
 /** What all answers hold while they are not whole: an upstream may begin as many large ones as there are calls. */
-type Room = { used: number; readonly most: number }
-const createRoom = (most: number): Room => ({ used: 0, most })
+export type Room = { used: number; readonly most: number }
+export const createRoom = (most: number): Room => ({ used: 0, most })
