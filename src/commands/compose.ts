@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import type { Config, UpstreamConfig } from '../config.ts'
 import { createMetrics, type Metrics } from '../edge/admin/metrics.ts'
 import { signWith, verifierOf } from '../edge/audit/checkpoint.ts'
+import { countRepeats } from '../edge/audit/repeats.ts'
 import { startSinks } from '../edge/audit/sinks/open.ts'
 import { openSpool } from '../edge/audit/spool.ts'
 import { createBundles, pause } from '../edge/bundles/bundles.ts'
@@ -77,6 +78,8 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   const lifecycle = (cause: JsonObject & { code: string }) =>
     spool.record(lifecycleEvent(origin, facts(), cause), 'reserve')
 
+  const counting = countRepeats(spool.record, (more) => ownEvent(origin, facts(), 'repeat', more), Date.now)
+
   const pool = await createPool({ jwks: undefined, deadline: mcp.deadline, queue: mcp.queue })
   const judgingBy = (policy: Policy): Judging => ({
     module: policy.module,
@@ -143,7 +146,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       judge: judgeWith(pool, bundles.stale, keys?.refresh, replay),
       forward: upstream.forward,
       decline: upstream.decline,
-      record: spool.record,
+      record: counting.record,
       count: metrics.count,
       now: Date.now,
       newId,
@@ -218,6 +221,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       await reporter?.close()
       await pool.close()
       await keys?.close()
+      await counting.close()
       await lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' })
       // The file first: it is the record of truth, and nobody may be reading the copies.
       await spool.close()

@@ -185,7 +185,7 @@ export function outcomeEvent(origin: Origin, facts: Facts, outcome: Outcome): Op
 export function ownEvent(
   origin: Origin,
   facts: Facts,
-  event: 'lifecycle' | 'gap' | 'checkpoint',
+  event: 'lifecycle' | 'gap' | 'checkpoint' | 'repeat',
   more: JsonObject,
 ): OpenLine {
   return open({ ...head(origin, facts), custom: { event, event_id: facts.event_id, ...more } })

@@ -130,3 +130,18 @@ export function writeMessage(message: Message): string {
 export function isRpcId(id: unknown): id is RpcId {
   return typeof id === 'string' ? id.length <= 256 : Number.isSafeInteger(id)
 }
+
+/** W3C Trace Context, level 1. */
+const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/
+
+/** What a `traceparent` says, in a header or in `_meta` (SEP-414); undefined for what is none. */
+export function readTraceparent(value: unknown): { trace_id: string; span_id: string } | undefined {
+  const match = typeof value === 'string' ? TRACEPARENT.exec(value) : null
+  return match ? { trace_id: match[1] as string, span_id: match[2] as string } : undefined
+}
+
+/** The trace that a message belongs to: a proxy on the way may have begun one of its own in the headers. */
+export function traceOf(message: Message | undefined): { trace_id: string; span_id: string } | undefined {
+  const meta = message && 'params' in message ? message.params._meta : undefined
+  return isObject(meta) ? readTraceparent(meta.traceparent) : undefined
+}

@@ -191,7 +191,7 @@ function sealed(
 
 export function finish(
   context: Context,
-  { exchange, read }: Within,
+  { exchange, read, identity }: Within,
   outcome: Partial<Outcome> & { end: Outcome['end'] },
 ): void {
   const { ports } = context
@@ -206,5 +206,16 @@ export function finish(
     duration_ms: now - started,
     ...outcome,
   } as const
-  void ports.record(outcomeEvent(context.origin(), facts, whole), 'reserve')
+  const line = outcomeEvent(context.origin(), facts, whole)
+  // Nobody was asked about it, so there is no decision that this would be the outcome of; one that failed was answered
+  // with its decision id.
+  const counted = read.method?.treatment === 'protocol' && outcome.cause === undefined && !failed
+  if (counted)
+    void ports.record(line, 'reserve', {
+      code: 'protocol',
+      few: false,
+      method: whole.method,
+      subject: identity.subject,
+    })
+  else void ports.record(line, 'reserve')
 }

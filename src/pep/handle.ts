@@ -1,7 +1,7 @@
 import { type Origin, rejectEvent, revisionOf } from '../log/event.ts'
 import { DENIED, errorText } from '../mcp/error.ts'
 import type { Era } from '../mcp/headers.ts'
-import type { RpcId } from '../mcp/message.ts'
+import { type RpcId, traceOf } from '../mcp/message.ts'
 import type { JsonLimits, JsonObject } from '../mcp/strict-json.ts'
 import { type Decision, permitDecided, permitProtocol } from '../pdp/decision.ts'
 import type { Changes } from './changes.ts'
@@ -64,6 +64,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     const reading = arrival.verb === 'POST' ? readPost(context, exchange) : readStream(context, exchange)
     if (!reading.ok) return refuse(context, exchange, reading.reason, reading)
     const { read } = reading
+    exchange.arrival = { ...arrival, trace: traceOf(read.message) ?? arrival.trace }
     if (!arrival.who) return refuse(context, exchange, 'assertion_missing', read)
 
     const judged = await ports.judge({
@@ -71,7 +72,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
       who: arrival.who,
       ...(read.owner && { owner: read.owner }),
       draft: read.draft,
-      trace: arrival.trace,
+      trace: exchange.arrival.trace,
       ...(read.id !== null && { rpc_id: read.id }),
     })
     if (judged.kind !== 'identified' && judged.kind !== 'decided') {
@@ -191,6 +192,7 @@ export async function refuse(
   await ports.record(
     rejectEvent(context.origin(), facts, { code: reason, status }, arrival.http, subject),
     'reserve',
+    { code: reason, few: true },
   )
   const text = errorText(about.id, refusal.code, refusal.text, { ...about.data, decision_id, reason })
   const retry = refusal.retryAfter === undefined ? {} : { retryAfter: refusal.retryAfter }

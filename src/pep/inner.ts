@@ -95,6 +95,7 @@ export async function reject(
   await ports.record(
     rejectEvent(origin(), facts, { code, status: 0 }, arrival.http, identity.subject),
     'reserve',
+    { code, few: true },
   )
 }
 

@@ -14,7 +14,7 @@ export type Ports = {
   /** Refuses a request of the upstream towards it; nothing of the client's goes with it. */
   decline: (call: Pick<Call, 'session' | 'version' | 'authorization'>, id: RpcId, method: string) => void
   /** True once the line is durable. A `required` line that is not must have no effect. */
-  record: (line: OpenLine, keep: Keep) => Promise<boolean>
+  record: (line: OpenLine, keep: Keep, tally?: Tally) => Promise<boolean>
   count: (
     name: 'denied' | 'allowed' | 'rejected' | 'failed' | 'protocol' | 'dropped',
     reason?: RefusalReason,
@@ -30,6 +30,12 @@ export type Ports = {
  * already; it may use the room that is set aside for when there is no other.
  */
 export type Keep = 'required' | 'best_effort' | 'reserve'
+
+/**
+ * What may be counted in place of being recorded: one `repeat` record says how many of a kind there were.
+ * `few`: it is recorded as long as they are few.
+ */
+export type Tally = { code: string; few: boolean; method?: string; subject?: string }
 
 export type Trace = { trace_id?: string; span_id?: string }
 

@@ -1,4 +1,5 @@
 import type { McpHeaders } from '../../mcp/headers.ts'
+import { readTraceparent } from '../../mcp/message.ts'
 import type { Trace } from '../../pep/ports.ts'
 import type { RefusalReason } from '../../pep/refusal.ts'
 
@@ -45,7 +46,6 @@ const PARAM = 'mcp-param-'
 const MOST_PARAMS = 64
 const VISIBLE_ASCII = /^[!-~]{1,4096}$/
 const REQUEST_ID = /^[!-~]{1,128}$/
-const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/
 
 /** Reads the head strictly. @param raw names and values in turn, as node:http gives them */
 export function readHead(raw: string[]): HeadResult {
@@ -84,7 +84,6 @@ export function readHead(raw: string[]): HeadResult {
     mcp.params = Object.fromEntries(params.map(([name, value]) => [name.slice(PARAM.length), value.trim()]))
   const requestId = seen.get('x-request-id')
   const traceparent = seen.get('traceparent')
-  const trace = traceparent === undefined ? undefined : TRACEPARENT.exec(traceparent)
   return {
     ok: true,
     head: {
@@ -99,7 +98,7 @@ export function readHead(raw: string[]): HeadResult {
       origin: seen.get('origin'),
       requestId: requestId !== undefined && REQUEST_ID.test(requestId) ? requestId : undefined,
       forwardedFor: seen.get('x-forwarded-for'),
-      trace: trace ? { trace_id: trace[1] as string, span_id: trace[2] as string } : {},
+      trace: readTraceparent(traceparent) ?? {},
     },
   }
 }
