@@ -32,6 +32,8 @@ type Session = {
   abandoned: Set<RpcId>
   /** the one open stream of the session, if there is one */
   stream: { push: (text: string) => void; end: () => void } | undefined
+  /** Requests of the server that came while no stream was open: a client opens its own a moment after the handshake. */
+  early: Map<RpcId, string>
   idle: NodeJS.Timeout
 }
 
@@ -40,6 +42,8 @@ const STREAM_QUEUE = 1000
 const STREAM_LENGTH = 16 << 20
 /** Requests of one session that were given up; a server that leaves more of them open is broken. */
 const ABANDONED = 10_000
+/** Requests of a server that wait for the stream of the session, and for how many milliseconds. */
+const EARLY = { most: 16, wait: 2_000 }
 const KILL_AFTER = 2_000
 const INITIALIZE = 'initialize'
 const FAILED: Reply = { kind: 'failed', fault: 'upstream_failed' }
@@ -96,6 +100,7 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
       pending: new Map(),
       abandoned: new Set(),
       stream: undefined,
+      early: new Map(),
       idle: setTimeout(onIdle, settings.idle),
     }
     session.idle.unref()
@@ -126,6 +131,18 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
     return true
   }
 
+  /** Nobody listens yet. If nobody does soon, the server is told, so that it does not wait. */
+  const hold = (session: Session, { id, method }: { id: RpcId; method: string }, text: string) => {
+    const { early } = session
+    if (early.size >= EARLY.most || early.has(id)) return void tell(session, declineText(id, method))
+    early.set(id, text)
+    const giveUp = () => {
+      if (sessions.get(session.id) === session && early.get(id) === text && early.delete(id))
+        tell(session, declineText(id, method))
+    }
+    setTimeout(giveUp, EARLY.wait).unref()
+  }
+
   const receive = (session: Session, line: Buffer) => {
     if (line.length === 0) return
     const message = readUpstream(line)
@@ -134,7 +151,7 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
       session.idle.refresh()
       session.pending.get(message.id)?.({ kind: 'message', status: 200, body: line, message })
     } else if (message && session.stream) session.stream.push(line.toString('utf8'))
-    else if (message?.kind === 'request') tell(session, declineText(message.id, message.method))
+    else if (message?.kind === 'request') hold(session, message, line.toString('utf8'))
   }
 
   const ask = (session: Session, call: Call, id: RpcId): Promise<Reply> =>
@@ -251,6 +268,8 @@ function openStream(session: Session, signal: AbortSignal): AsyncGenerator<Upstr
     }
   }
   session.stream = stream
+  for (const text of session.early.values()) stream.push(text)
+  session.early.clear()
   signal.addEventListener('abort', stream.end)
   if (signal.aborted) stream.end()
   return read()

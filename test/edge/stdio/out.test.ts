@@ -154,6 +154,22 @@ test('a request of the server while nobody listens is declined, so that it does 
   })
 })
 
+test('a request of the server from before the stream was open is the first on it; its answer goes back', async () => {
+  const upstream = start({ timeout: 10_000 })
+  const session = await begin(upstream)
+  const asking = upstream.forward(permit, call('ask', session))
+  await upstream.forward(permit, call('pid', session))
+  const reply = await upstream.forward(permit, call('', session, { kind: 'open' }))
+  if (reply.kind !== 'stream') throw new Error(reply.kind)
+  const first = await reply.frames[Symbol.asyncIterator]().next()
+  expect(JSON.parse(first.value.data)).toMatchObject({ id: 'srv', method: 'elicitation/create' })
+  const text = JSON.stringify({ jsonrpc: '2.0', id: 'srv', result: { action: 'accept' } })
+  expect(await upstream.forward(permit, call('', session, { kind: 'response', text }))).toEqual({
+    kind: 'accepted',
+  })
+  expect(resultOf(await asking)).toEqual({ told: { action: 'accept' } })
+})
+
 test('notifications go to the one open stream; a second stream is refused; the stream ends with its client', async () => {
   const upstream = start()
   const session = await begin(upstream)
