@@ -169,10 +169,10 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     config.audit.buffer.folder,
     spool.reader,
     world,
-    (sink, answer) =>
-      answer.kind === 'gone'
-        ? log.error({ sink, error: answer.said }, 'the copy of the records broke off; the spool has them all')
-        : log.warn({ sink, ...answer }, 'a sink did not take records'),
+    (sink, { kind, said, event_id }) =>
+      kind === 'gone'
+        ? log.error({ sink, error: said }, 'the copy of the records broke off; the spool has them all')
+        : log.warn({ sink, answer: kind, error: said, event_id }, 'a sink did not take records'),
   )
   spool.retain()
   const revision = revisionOf(origin)

@@ -43,7 +43,7 @@ ${CONFIG_USAGE}`,
       taken &&= answer.kind === 'accepted'
       const what = answer.kind === 'accepted' ? 'ok  ' : 'FAIL'
       terminal.stdout.write(
-        `${what} ${sink.name} (${sink.type}, ${sink.to}, ${output.schema}): ${answer.said} [${ms} ms]\n`,
+        `${what} ${sink.name} (${sink.type}, ${sink.to}, ${output.schema}): ${saidBy(answer)} [${ms} ms]\n`,
       )
       const hint = hintFor(answer)
       if (hint !== undefined) terminal.stdout.write(`     ${hint}\n`)
@@ -59,6 +59,10 @@ function testLine(labels: Record<string, string>) {
   if (!line) throw new Error('the test event is no JSON')
   return line
 }
+
+/** With the receiver's own words: there is nothing in the event that they could give away. */
+const saidBy = ({ said, detail }: Awaited<ReturnType<ReturnType<typeof openSink>['send']>>): string =>
+  detail === undefined ? said : `${said}: ${detail.replaceAll(/\s+/g, ' ').slice(0, 200)}`
 
 /** What to do next, where the answer is of a kind that says it. */
 function hintFor(answer: Awaited<ReturnType<ReturnType<typeof openSink>['send']>>): string | undefined {

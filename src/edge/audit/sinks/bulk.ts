@@ -40,10 +40,11 @@ export function createBulkSink(
       let said = ''
       items.forEach(({ status, error }, at) => {
         if (status === 409 || (status >= 200 && status < 300)) return
-        const why = `item status ${status}${error ? `: ${error.type}: ${error.reason}` : ''}`
-          .slice(0, 500)
+        const short = `item status ${status}${error?.type ? `: ${error.type}` : ''}`
+          .slice(0, 200)
           .toWellFormed()
-        said ||= why
+        said ||= short
+        const why = `${short}: ${error?.reason ?? ''}`.slice(0, 1000).toWellFormed()
         // Only what is wrong with the document itself is for good; a full disk or a missing right is mended by somebody.
         if (status === 400 && !WAITS.has(error?.type ?? '')) refused.set(at, why)
         else again.push(at)

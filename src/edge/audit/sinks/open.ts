@@ -8,18 +8,42 @@ import { createFileSink } from './file.ts'
 import { createOpaSink } from './opa.ts'
 import { createOtlpSink } from './otlp.ts'
 import { createClient } from './request.ts'
-import { type Runner, runSink, type SinkState } from './runner.ts'
+import { type Runner, runSink, type SinkState, type Told } from './runner.ts'
 import { createServiceClient } from './service.ts'
 import type { Output } from './settings.ts'
-import type { Answer, Line, Sink, Source } from './sink.ts'
+import type { Line, Sink, Source } from './sink.ts'
 import { createSplunkSink } from './splunk.ts'
 import { createStdoutSink } from './stdout.ts'
 
 export type SinkWorld = { stdout: Writable; version: string }
 
+/** What a line is made into is made once, before it is sent: see `prepare`. */
+function once<T>(make: (line: Line) => T): (line: Line) => T {
+  const made = new WeakMap<Line, T>()
+  return (line) => {
+    const had = made.get(line)
+    if (had !== undefined) return had
+    const fresh = make(line)
+    made.set(line, fresh)
+    return fresh
+  }
+}
+
 export function openSink(output: Output, world: SinkWorld): Sink {
+  if (output.type === 'otlp') {
+    const render = once(({ event, text }) => toOtel(event, text))
+    return { ...createOtlpSink(output.name, output.to, world.version, render), prepare: render }
+  }
+  const render = once(({ event, text }) => project(output.schema, event, text))
+  return { ...openTextSink(output, world, render), prepare: render }
+}
+
+function openTextSink(
+  output: Exclude<Output, { type: 'otlp' }>,
+  world: SinkWorld,
+  render: (line: Line) => string,
+): Sink {
   const { name } = output
-  const render = ({ event, text }: Line) => project(output.schema, event, text)
   switch (output.type) {
     case 'stdout':
       return createStdoutSink(name, world.stdout, render)
@@ -47,8 +71,6 @@ export function openSink(output: Output, world: SinkWorld): Sink {
         // A data stream asks for it; the other schemas have their own names for the time.
         output.schema === 'ecs' ? render(line) : withTimestamp(render(line), line),
       )
-    case 'otlp':
-      return createOtlpSink(name, output.to, world.version, ({ event, text }) => toOtel(event, text))
   }
 }
 
@@ -60,11 +82,6 @@ export type Sinks = {
   /** sends what is there, for so many milliseconds at most; false if one was not done */
   stop: (within: number) => Promise<boolean>
 }
-export type Said = (
-  name: string,
-  answer: Answer | { kind: 'dead_letter'; said: string; event_id: string },
-) => void
-
 /** Bytes of the dead letters of one sink. */
 const DEAD_LETTERS = 256 << 20
 
@@ -77,7 +94,7 @@ export function startSinks(
   folder: string,
   reader: (name: string, start: 'oldest' | 'newest') => Source,
   world: SinkWorld,
-  say: Said,
+  say: (name: string, told: Told) => void,
 ): Sinks {
   const dead = openDeadLetters(join(folder, 'dead-letters'), DEAD_LETTERS)
   const runners: Runner[] = outputs.map((output) =>
@@ -86,7 +103,7 @@ export function startSinks(
       reader(output.name, output.type === 'stdout' ? 'newest' : 'oldest'),
       dead,
       output.runner,
-      (sink, answer) => say(sink.name, answer),
+      (sink, told) => say(sink.name, told),
     ),
   )
   return {

@@ -33,8 +33,9 @@ export function createOtlpSink(
       if (partial === undefined)
         return { kind: 'retry', said: `HTTP ${reply.status} with what is no OTLP answer` }
       if (partial.rejected === 0) return answer
-      const why = `${partial.rejected} of ${batch.length} records rejected, which ones is not said: ${partial.message}`
-      return { kind: 'partly', said: why, refused: new Map(batch.map((_line, at) => [at, why])), again: [] }
+      const said = `${partial.rejected} of ${batch.length} records rejected, which ones is not said`
+      const why = `${said}: ${partial.message}`
+      return { kind: 'partly', said, refused: new Map(batch.map((_line, at) => [at, why])), again: [] }
     },
     close: client.close,
   }

@@ -149,12 +149,12 @@ export function reasonOf(error: unknown): string {
  * behind it fails); what only a change of settings mends, rarely; only what is about this body is refused.
  */
 export function answerOf({ status, after, body }: Extract<Reply, { kind: 'answer' }>): Answer {
-  const said = `HTTP ${status}${body === '' ? '' : `: ${body.slice(0, 200).toWellFormed()}`}`
-  if (status >= 200 && status < 300) return { kind: 'accepted', said }
-  if (status === 413) return { kind: 'too_large', said }
-  if (status === 400 || status === 422) return { kind: 'refused', said }
+  const text = { said: `HTTP ${status}`, ...(body !== '' && { detail: body.slice(0, 500).toWellFormed() }) }
+  if (status >= 200 && status < 300) return { kind: 'accepted', ...text }
+  if (status === 413) return { kind: 'too_large', ...text }
+  if (status === 400 || status === 422) return { kind: 'refused', ...text }
   const waits = after === undefined ? {} : { after }
   if (status === 408 || status === 425 || status === 429 || status >= 500)
-    return { kind: 'retry', said, ...waits }
-  return { kind: 'retry', said, ...waits, slow: true }
+    return { kind: 'retry', ...text, ...waits }
+  return { kind: 'retry', ...text, ...waits, slow: true }
 }

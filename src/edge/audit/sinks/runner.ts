@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import type { DeadLetters } from './dead-letters.ts'
 import {
   type Answer,
@@ -48,6 +48,12 @@ export type RunnerSettings = {
   events?: ReadonlySet<string>
 }
 
+/** Characters that are parsed and projected in one go: decisions are made on the same event loop. */
+const SLICE = 32 << 10
+
+/** What an operator is told of, beside the metrics. */
+export type Told = { kind: Answer['kind'] | 'dead_letter'; said: string; event_id?: string }
+
 /**
  * Carries records from the spool to a sink: in order, one batch at a time, each until it is taken, what is never taken to
  * the dead letters. The cursor moves when a batch is done with, so a process that dies sends the last batch again; each
@@ -58,7 +64,7 @@ export function runSink(
   source: Source,
   dead: DeadLetters,
   settings: RunnerSettings,
-  say: (sink: Sink, answer: Answer | { kind: 'dead_letter'; said: string; event_id: string }) => void,
+  say: (sink: Sink, told: Told) => void,
   random: () => number = Math.random,
 ): Runner {
   const { batching, backoff } = settings
@@ -67,6 +73,7 @@ export function runSink(
   let stopping = false
   let gone = false
   let failures = 0
+  let buried: string | undefined
   const state = {
     up: undefined as boolean | undefined,
     error: undefined as string | undefined,
@@ -101,12 +108,14 @@ export function runSink(
     return pause(Math.max(asked, ceiling * (0.5 + random() / 2)))
   }
 
-  const bury = async (line: Line, why: string) => {
+  const bury = async (line: Line, said: string, why = said) => {
+    // The first of a row: a receiver that takes none must not fill the log too.
+    if (said !== buried) say(sink, { kind: 'dead_letter', said, event_id: idOf(line) })
+    buried = said
     while (!signal.aborted) {
       const fault = await dead.put(sink.name, line, why)
       if (fault === undefined) {
         state.deadLetters++
-        say(sink, { kind: 'dead_letter', said: why, event_id: idOf(line) })
         return
       }
       // Nothing goes on before it is kept somewhere.
@@ -133,7 +142,7 @@ export function runSink(
       }
       state.failed++
       state.up = false
-      if (answer.said !== state.error) say(sink, answer)
+      if (answer.said !== state.error) say(sink, { kind: answer.kind, said: answer.said })
       state.error = answer.said
       if (answer.kind === 'gone') gone = true
       else if (answer.kind === 'retry') {
@@ -142,14 +151,15 @@ export function runSink(
       } else if (answer.kind === 'partly') {
         const again = new Set(answer.again)
         taken(part.filter((_line, index) => !again.has(index) && !answer.refused.has(index)))
-        for (const [index, why] of answer.refused) await bury(part[index] as Line, why)
+        for (const [index, why] of answer.refused) await bury(part[index] as Line, answer.said, why)
         if (again.size > 0) {
           state.up = false
           state.error = answer.said
           parts.unshift(part.filter((_line, index) => again.has(index)))
           await back(answer)
         }
-      } else if (part.length === 1) await bury(part[0] as Line, answer.said)
+      } else if (part.length === 1)
+        await bury(part[0] as Line, answer.said, [answer.said, answer.detail].filter(Boolean).join(': '))
       else parts.unshift(...halves(part))
     }
   }
@@ -183,10 +193,19 @@ export function runSink(
         continue
       }
       const lines: Line[] = []
+      let slice = 0
       for (const { text } of read.lines) {
+        slice += text.length
+        if (slice > SLICE) {
+          slice = 0
+          await setImmediate()
+        }
         const line = lineOf(text)
         if (!line) await bury({ text, event: {} }, 'is no JSON object')
-        else if (settings.events === undefined || settings.events.has(kindOf(line))) lines.push(line)
+        else if (settings.events === undefined || settings.events.has(kindOf(line))) {
+          sink.prepare?.(line)
+          lines.push(line)
+        }
       }
       if (lines.length > 0 && !gone) await deliver(lines)
       if (signal.aborted) return

@@ -37,8 +37,8 @@ const BATCH: Record<Output['type'], [count: number, bytes: number, period: strin
   http: [1000, 256 << 10, '1s'],
   service: [1000, 256 << 10, '1s'],
   splunk: [1000, 1 << 20, '1s'],
-  elasticsearch: [1000, 4 << 20, '1s'],
-  opensearch: [1000, 4 << 20, '1s'],
+  elasticsearch: [1000, 1 << 20, '1s'],
+  opensearch: [1000, 1 << 20, '1s'],
   otlp: [1000, 1 << 20, '1s'],
 }
 const SCHEMA: Partial<Record<Output['type'], Schema>> = {
@@ -245,6 +245,11 @@ function readTo(
   const [value, path] = [output.optional(inline), output.optional(file)]
   if (value !== undefined && path !== undefined) output.fault(file, `goes without ${inline}`)
   if (path !== undefined) text(output, file, path)
+  if (
+    (value ?? path) !== undefined &&
+    Object.keys(headers).some((name) => name.toLowerCase() === 'authorization')
+  )
+    output.fault('headers.authorization', `goes without ${inline}`)
   const secret = path !== undefined ? { file: path } : value !== undefined ? { value } : undefined
   return {
     url,

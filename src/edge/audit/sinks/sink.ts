@@ -7,8 +7,11 @@ export type Line = {
   event: JsonObject
 }
 
-/** What a receiver made of a batch. Only `accepted` lets it be forgotten. */
-export type Answer =
+/**
+ * What a receiver made of a batch. Only `accepted` lets it be forgotten. `said` is for logs; what a receiver wrote in its
+ * own words, which may quote a record, is `detail`, and is kept with the dead letters only.
+ */
+export type Answer = (
   | { kind: 'accepted'; said: string }
   /**
    * Nothing is known to be taken: the same again.
@@ -24,6 +27,7 @@ export type Answer =
   | { kind: 'too_large'; said: string }
   /** There is nobody any more, and will not be. */
   | { kind: 'gone'; said: string }
+) & { detail?: string }
 
 /**
  * Where records go. A sink knows how a batch is written and how an answer is read, and nothing of order, repetition
@@ -36,6 +40,8 @@ export type Sink = {
   to: string
   /** the status of OPA's `decision_logs_status_gauge`: that of the last HTTP answer */
   status?: () => number | undefined
+  /** makes what is sent of a line, so that a large batch is not made all at once */
+  prepare?: (line: Line) => void
   /** One batch, in order. It never throws; an aborted one is a `retry`. */
   send: (batch: Line[], signal: AbortSignal) => Promise<Answer>
   close: () => Promise<void>

@@ -65,12 +65,12 @@ export function createSplunkSink(
       const reply = await client.post(body, { headers: JSON_BODY }, signal)
       if (reply.kind === 'failed') return { kind: 'retry', said: reply.said }
       const { code, text, ackId, ...rest } = bodyOf(reply) as HecAnswer
-      const said =
-        code === undefined ? `HTTP ${reply.status}` : `HTTP ${reply.status}, code ${code}: ${text ?? ''}`
+      const said = typeof code === 'number' ? `HTTP ${reply.status}, code ${code}` : `HTTP ${reply.status}`
+      const detail = typeof text === 'string' ? { detail: text.slice(0, 500).toWellFormed() } : {}
       if (reply.status === 200) {
         // A proxy that answers for Splunk has taken nothing.
         if (code !== 0) return { kind: 'retry', said: `${said}: is no answer of an event collector` }
-        if (!ack) return { kind: 'accepted', said }
+        if (!ack) return { kind: 'accepted', said, ...detail }
         if (typeof ackId !== 'number')
           return {
             kind: 'retry',
@@ -79,13 +79,13 @@ export function createSplunkSink(
           }
         return indexed(ackId, signal)
       }
-      if (code !== undefined && SETTINGS.has(code)) return { kind: 'retry', said, slow: true }
+      if (code !== undefined && SETTINGS.has(code)) return { kind: 'retry', said, ...detail, slow: true }
       const bad = rest['invalid-event-number']
       if (reply.status === 400 && typeof bad === 'number' && bad >= 0 && bad < batch.length) {
         const again = batch.map((_line, index) => index).filter((index) => index !== bad)
-        return { kind: 'partly', said, refused: new Map([[bad, said]]), again }
+        return { kind: 'partly', said, refused: new Map([[bad, `${said}: ${detail.detail ?? ''}`]]), again }
       }
-      return { ...answerOf(reply), said }
+      return { ...answerOf(reply), said, ...detail }
     },
     close: client.close,
   }

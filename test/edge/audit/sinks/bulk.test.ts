@@ -54,7 +54,7 @@ test('200 with item errors: a mapping error is for good, 429 and 503 come again,
   )
   expect(await sinkTo(url).send(batch, never)).toEqual({
     kind: 'partly',
-    said: 'item status 400: document_parsing_exception: failed to parse',
+    said: 'item status 400: document_parsing_exception',
     refused: new Map([[1, 'item status 400: document_parsing_exception: failed to parse']]),
     again: [2],
   })

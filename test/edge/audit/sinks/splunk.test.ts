@@ -39,7 +39,11 @@ const batch = linesOf([recordLine(1), recordLine(2), recordLine(3)])
 test('each event is in an envelope with its time and the ids as indexed fields; the record byte for byte', async () => {
   const { url, requests, indexed } = await hec({ indexes: ['mcp'] })
   const sink = sinkTo(url, { meta: { index: 'mcp', sourcetype: 'mcp_opa_sidecar', host: 'pod-1' } })
-  expect(await sink.send(batch, never)).toEqual({ kind: 'accepted', said: 'HTTP 200, code 0: Success' })
+  expect(await sink.send(batch, never)).toEqual({
+    kind: 'accepted',
+    said: 'HTTP 200, code 0',
+    detail: 'Success',
+  })
   expect(indexed).toEqual(['e-1', 'e-2', 'e-3'])
   const [first = ''] = concatenated(requests[0]?.text ?? '')
   expect(first).toContain(`"event":${batch[0]?.text}`)
@@ -77,7 +81,8 @@ test.each([
   refuse({ status, code, text })
   expect(await sinkTo(url).send(batch, never)).toMatchObject({
     kind,
-    said: `HTTP ${status}, code ${code}: ${text}`,
+    said: `HTTP ${status}, code ${code}`,
+    detail: text,
   })
 })
 
