@@ -21,6 +21,10 @@ const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Co
     does: 'decide in the place of an MCP server that an editor or a desktop agent starts',
     load: () => import('./commands/stdio.ts'),
   },
+  doctor: {
+    does: 'look for the usual mistakes in configuration, surroundings and traffic, and say what to do',
+    load: () => import('./commands/doctor.ts'),
+  },
   health: {
     does: 'ask a running one whether it is ready, for health checks of containers',
     load: () => import('./commands/health.ts'),
