@@ -13,6 +13,10 @@ const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Co
     does: 'say what is wrong with a configuration, and stop',
     load: () => import('./commands/check.ts'),
   },
+  build: {
+    does: 'compile a policy to a bundle that the sidecar takes',
+    load: () => import('./commands/build.ts'),
+  },
   sinks: {
     does: 'send a marked event to each output, and say what came back',
     load: () => import('./commands/sinks.ts'),

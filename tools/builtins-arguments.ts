@@ -993,6 +993,8 @@ const SPECIAL: [RegExp, Make[]][] = [
         ]),
     ],
   ],
+  // The module replaces the empty string for ever.
+  [/^replace$/, [from(STRINGS), from(STRINGS.filter((text) => text !== '')), from(STRINGS)]],
   [/^(substring)$/, [from(STRINGS), int, int]],
   [
     /^numbers\.range/,
@@ -1067,7 +1069,7 @@ export function argumentsFor({ name, decl }: Declared, random: Random): Encoded[
   return (decl.args ?? []).map((type, i) => {
     const make = special?.[i]
     // A huge shift or range would fill the memory of both.
-    if (make && /^(bits\.[lr]sh|numbers\.range.*)$/.test(name)) return make(random)
+    if (make && /^(bits\.[lr]sh|numbers\.range.*|replace)$/.test(name)) return make(random)
     if (random.chance(0.06)) return anyValue(random)
     return make && random.chance(0.92) ? make(random) : ofType(type, random, 2)
   })

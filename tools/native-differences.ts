@@ -31,6 +31,7 @@ export const NATIVE_DIFFERENCES: Readonly<Record<string, string>> = {
   'regex.find_all_string_submatch_n': 'negative numbers other than -1 find nothing; `(?<name>)` is not known',
   'regex.is_valid': '`(?<name>)` is not known',
   'regex.match': '`(?<name>)` is not known; a pattern ends at a NUL',
+  replace: 'replacing the empty string never ends, until the deadline stops it',
   'strings.replace_n': 'an empty pattern goes between bytes, not characters',
   to_number: 'other odd spellings are taken',
 }

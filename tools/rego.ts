@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
-import { CAPABILITIES, checkBundle } from './bundle.ts'
-import { checkCapabilities } from './capabilities.ts'
+import { checkBundle } from './bundle.ts'
+import { CAPABILITIES, checkCapabilities } from './capabilities.ts'
 import { opaPath } from './opa.ts'
 
 const CHECKOUT = fileURLToPath(new URL('..', import.meta.url))
