@@ -17,6 +17,22 @@ const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Co
     does: 'compile a policy to a bundle that the sidecar takes',
     load: () => import('./commands/build.ts'),
   },
+  test: {
+    does: 'test a policy in OPA and in WebAssembly',
+    load: () => import('./commands/test.ts'),
+  },
+  eval: {
+    does: 'ask a bundle one question',
+    load: () => import('./commands/eval.ts'),
+  },
+  'new-policy': {
+    does: 'write a starting folder of policy for a server',
+    load: () => import('./commands/new-policy.ts'),
+  },
+  pins: {
+    does: 'write down what a server says its tools are, for review',
+    load: () => import('./commands/pins.ts'),
+  },
   sinks: {
     does: 'send a marked event to each output, and say what came back',
     load: () => import('./commands/sinks.ts'),

@@ -18,12 +18,19 @@ export type ToolFacts = {
 
 const SHOWN = ['name', 'title', 'description', 'inputSchema', 'outputSchema', 'annotations']
 
-export function toolFacts(definition: JsonObject): ToolFacts {
+/** The members of a definition that its digest is made of. */
+export function shownOf(definition: JsonObject): JsonObject {
   const shown: JsonObject = {}
   for (const key of SHOWN) if (definition[key] !== undefined) shown[key] = definition[key]
+  return shown
+}
+
+export function toolFacts(definition: JsonObject): ToolFacts {
   const schema = isObject(definition.inputSchema) ? definition.inputSchema : {}
   const facts: ToolFacts = {
-    digest: `sha256:${createHash('sha256').update(canonical(shown)).digest('hex')}`,
+    digest: `sha256:${createHash('sha256')
+      .update(canonical(shownOf(definition)))
+      .digest('hex')}`,
     params: paramHeadersOf(schema),
     undeclared: (args) => {
       const at: Comparison = { root: schema, found: [], left: MAX_STEPS }
