@@ -179,7 +179,12 @@ _call(tool, groups) := {
 	"direction": "to_server",
 	"kind": "request",
 	"method": "tools/call",
-	"tool": {"name": tool, "declared": "listed"},
+	# Where it is pinned, the tool is the one that was reviewed.
+	"tool": {
+		"name": tool,
+		"declared": "listed",
+		"digest": object.get(data.config, ["pins", ${quoted(server)}, tool, "digest"], ""),
+	},
 	"arguments": {},
 	"identity": {"subject": "somebody", "groups": groups},
 }

@@ -3,7 +3,8 @@ import { readDecision } from '../../pdp/decision.ts'
 
 /**
  * A bundle's own vectors, `data.config.canaries`: by name `{input, allow, code?}`. Each is a question that the policy
- * must answer so before it may be active. What a vector leaves out of its input is filled in as for a plain call.
+ * must answer so before it may be active. What a vector leaves out of its input is filled in as for a plain call, of the
+ * tool that was reviewed where it is pinned.
  * @param ask the policy; what it throws is a fault
  * @returns what does not hold, one line each
  */
@@ -12,14 +13,19 @@ export function checkCanaries(ask: (input: JsonObject) => unknown, data: JsonObj
   if (canaries === undefined) return []
   if (!isObject(canaries)) return ['config.canaries is not a map of vectors by name']
   return Object.entries(canaries).flatMap(([name, canary]) => {
-    const fault = faultOf(ask, canary, now)
+    const fault = faultOf(ask, canary, now, data)
     return fault === undefined ? [] : [`canary ${JSON.stringify(name)} ${fault}`]
   })
 }
 
 const KEYS = ['input', 'allow', 'code']
 
-function faultOf(ask: (input: JsonObject) => unknown, canary: Json, now: Date): string | undefined {
+function faultOf(
+  ask: (input: JsonObject) => unknown,
+  canary: Json,
+  now: Date,
+  data: JsonObject,
+): string | undefined {
   if (!isObject(canary) || !isObject(canary.input) || typeof canary.allow !== 'boolean')
     return 'must be {input: {…}, allow: true or false, code?: …}'
   const { input, allow, code } = canary
@@ -28,7 +34,7 @@ function faultOf(ask: (input: JsonObject) => unknown, canary: Json, now: Date): 
   if (code !== undefined && typeof code !== 'string') return 'has a code that is no string'
   let answer: unknown
   try {
-    answer = ask(filled(input, now))
+    answer = ask(filled(input, now, data))
   } catch (thrown) {
     return `could not be evaluated: ${thrown instanceof Error ? thrown.message : String(thrown)}`
   }
@@ -42,7 +48,7 @@ function faultOf(ask: (input: JsonObject) => unknown, canary: Json, now: Date): 
   return undefined
 }
 
-function filled(input: JsonObject, now: Date): JsonObject {
+function filled(input: JsonObject, now: Date, data: JsonObject): JsonObject {
   const identity = isObject(input.identity) ? input.identity : {}
   return {
     decision_id: 'canary',
@@ -55,7 +61,18 @@ function filled(input: JsonObject, now: Date): JsonObject {
     params: {},
     http: {},
     ...input,
-    ...(isObject(input.tool) && { tool: { declared: 'unknown', ...input.tool } }),
+    ...(isObject(input.tool) && {
+      tool: { declared: 'unknown', ...pinned(data, input.server, input.tool.name), ...input.tool },
+    }),
     identity: { source: 'pomerium', groups: [], claims: {}, ...identity },
   }
+}
+
+/** `data.config.pins[server][tool]`: a digest, alone or beside its definition. */
+function pinned(data: JsonObject, server: Json | undefined, tool: Json | undefined): JsonObject {
+  const within = (of: Json | undefined, key: Json | undefined) =>
+    isObject(of) && typeof key === 'string' && Object.hasOwn(of, key) ? of[key] : undefined
+  const pin = within(within(within(data.config, 'pins'), server), tool)
+  const digest = isObject(pin) ? pin.digest : pin
+  return typeof digest === 'string' ? { declared: 'pinned', digest } : {}
 }
