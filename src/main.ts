@@ -49,6 +49,12 @@ const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Co
     does: 'ask a running one whether it is ready, for health checks of containers',
     load: () => import('./commands/health.ts'),
   },
+  tail: { does: 'show the last records, and those that come', load: () => import('./commands/tail.ts') },
+  explain: { does: 'say all that is on record of one decision', load: () => import('./commands/explain.ts') },
+  replay: {
+    does: 'ask another policy what it would have decided of what is on record',
+    load: () => import('./commands/replay.ts'),
+  },
   verify: {
     does: 'say whether a record is what was written',
     load: () => import('./commands/verify.ts'),

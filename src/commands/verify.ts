@@ -2,32 +2,35 @@ import { readFileSync } from 'node:fs'
 import { type Inclusion, type Verified, verifyLog } from '../edge/audit/verify.ts'
 import { isSigned, readNote, readVerifier } from '../log/note.ts'
 import { type Command, type Words, WrongUse } from './command.ts'
+import { folderOf, RECORD_OPTIONS, RECORD_USAGE } from './record.ts'
 
 export const command: Command = {
   usage: `Usage: mcp-opa-sidecar verify FOLDER [--key KEY] [--checkpoint FILE] [--inclusion DECISION_ID]
 
-Says whether the record in a folder (buffer.path) is what was written: the first record that was altered, removed,
+Says whether the record in a folder is what was written: the first record that was altered, removed,
 inserted or moved, and where. Works on the record of a process that runs, and of one that is gone.
-
+${RECORD_USAGE}
 Options:
       --key KEY                  the public key of its checkpoints: a file in PEM, or a verifier key name+id+key;
                                  without it, whoever can write the folder can write it anew
       --checkpoint FILE          a checkpoint that was kept elsewhere: the log must go on from it
       --inclusion DECISION_ID    proves that the first record of this decision is in the tree of the last checkpoint
       --json                     the result as one JSON object
+  -c, --config-file FILE         takes the folder from a configuration
 
 Exit codes: 0 it is what was written, 1 it is not, 64 wrong use.
 `,
   options: {
+    ...RECORD_OPTIONS,
     key: { type: 'string' },
     checkpoint: { type: 'string' },
     inclusion: { type: 'string' },
     json: { type: 'boolean' },
   },
   positionals: 1,
-  async run(words, { stdout }) {
-    const folder = words.positionals[0]
-    if (folder === undefined) throw new WrongUse('verify needs the folder of the record (buffer.path)')
+  async run(words, terminal) {
+    const { stdout } = terminal
+    const folder = folderOf(words.positionals[0], words, terminal)
     const verifier = keyOf(words)
     const { inclusion } = words.values as { inclusion?: string }
     const result = verifyLog(folder, { verifier, older: olderOf(words, verifier), decision: inclusion })
