@@ -68,7 +68,25 @@ test('a bundle that cannot be activated is exit code 1, with the reason', async 
 test('check says that a sound configuration is sound', async () => {
   const config = sidecarConfig({ upstream: 'http://127.0.0.1:1/mcp', jwks: createIssuer().jwks }, '/tmp')
   const sets = ['bundles', 'plugins'].flatMap((key) => ['--set', `${key}=${JSON.stringify(config[key])}`])
-  expect(await cli(['check', ...sets])).toMatchObject({ code: 0, stdout: 'the configuration is sound\n' })
+  const { code, stdout } = await cli(['check', ...sets])
+  expect({ code, last: stdout.trimEnd().split('\n').at(-1) }).toEqual({
+    code: 0,
+    last: 'the configuration is sound',
+  })
+  expect(stdout).toContain('entrypoints: mcp/main/decision, mcp/main/visible, system/log/')
+})
+
+test('check says what is wrong with bundles, all of it', async () => {
+  const config = sidecarConfig({ upstream: 'http://127.0.0.1:1/mcp', jwks: createIssuer().jwks }, '/tmp')
+  const plugins = ['--set', `plugins=${JSON.stringify(config.plugins)}`]
+  const bad = fileURLToPath(new URL('../package.json', import.meta.url))
+  const one = await cli(['check', ...plugins, '--bundle', bad])
+  expect(one).toMatchObject({ code: 1, stdout: '' })
+  expect(one.stderr).toContain('bundle mcp: not a gzipped tar')
+  const data = fileURLToPath(new URL('../bundles/default', import.meta.url))
+  const none = await cli(['check', ...plugins, '--bundle', data])
+  expect(none).toMatchObject({ code: 1, stdout: '' })
+  expect(none.stderr).toContain('exactly one bundle must carry policy.wasm')
 })
 
 test('a port that is taken is exit code 1', async () => {
