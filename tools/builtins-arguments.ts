@@ -1,4 +1,5 @@
 // Arguments for builtins: of the types that OPA declares, odd ones of those, and now and then of another type.
+import { constants, createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import type { Random } from './fuzz/random.ts'
 
 /** JSON, with `{"$num": text}` for a number and `{"$set": [...]}` for a set. */
@@ -753,6 +754,65 @@ const patched = (random: Random): Encoded =>
   ])
 
 type Make = (random: Random) => Encoded
+
+/** Tokens that hold under one of the keys, and some that do not. */
+function signedTokens(): { tokens: string[]; keys: string[] } {
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+  const p521 = generateKeyPairSync('ec', { namedCurve: 'P-521' })
+  const ed = generateKeyPairSync('ed25519')
+  const encode = (of: object) => Buffer.from(JSON.stringify(of)).toString('base64url')
+  const token = (alg: string, make: (signed: Buffer) => Buffer, more: object = {}): string => {
+    const signed = `${encode({ alg, typ: 'JWT', ...more })}.${encode({ sub: 'ada', n: 1.5 })}`
+    return `${signed}.${make(Buffer.from(signed)).toString('base64url')}`
+  }
+  const ec = (hash: string, key: KeyObject) => (signed: Buffer) =>
+    sign(hash, signed, { key, dsaEncoding: 'ieee-p1363' })
+  const pss = (hash: string) => (signed: Buffer) =>
+    sign(hash, signed, {
+      key: rsa.privateKey,
+      padding: constants.RSA_PKCS1_PSS_PADDING,
+      saltLength: constants.RSA_PSS_SALTLEN_DIGEST,
+    })
+  const tokens = ['256', '384', '512'].flatMap((bits) => [
+    token(`RS${bits}`, (signed) => sign(`sha${bits}`, signed, rsa.privateKey)),
+    token(`RS${bits}`, (signed) => sign(`sha${bits}`, signed, rsa.privateKey), { kid: 'r' }),
+    token(`PS${bits}`, pss(`sha${bits}`)),
+    token(`HS${bits}`, (signed) => createHmac(`sha${bits}`, 'secret').update(signed).digest()),
+  ])
+  tokens.push(
+    token('ES256', ec('sha256', p256.privateKey)),
+    token('ES256', ec('sha256', p256.privateKey), { kid: 'e' }),
+    token('ES384', ec('sha384', p384.privateKey)),
+    token('ES512', ec('sha512', p521.privateKey)),
+    token('EdDSA', (signed) => sign(null, signed, ed.privateKey)),
+    token('ES256', () => Buffer.alloc(64)),
+    token('ES256', () => Buffer.alloc(0)),
+    token('RS256', () => Buffer.alloc(256, 1)),
+    token('none', () => Buffer.alloc(0)),
+  )
+  tokens.push(...tokens.slice(0, 6).map((of) => `${of.slice(0, -6)}AAAAAA`), 'a.b.c', 'a.b', '')
+  const pem = (key: KeyObject) => key.export({ type: 'spki', format: 'pem' }).toString()
+  const jwk = (key: KeyObject, more: object = {}) => ({ ...key.export({ format: 'jwk' }), ...more })
+  const all = [rsa, p256, p384, p521, ed].map(({ publicKey }) => publicKey)
+  const keys = [
+    ...all.map(pem),
+    ...all.map((key) => JSON.stringify(jwk(key))),
+    JSON.stringify({ keys: all.map((key) => jwk(key)) }),
+    JSON.stringify({
+      keys: [jwk(rsa.publicKey, { kid: 'r', alg: 'RS256' }), jwk(p256.publicKey, { kid: 'e', alg: 'ES256' })],
+    }),
+    JSON.stringify({ keys: [jwk(p256.publicKey, { kid: 'r' }), jwk(rsa.publicKey, { kid: 'e' })] }),
+    JSON.stringify({ keys: [] }),
+    'secret',
+    '',
+    '{}',
+    'x',
+  ]
+  return { tokens, keys }
+}
+const signed = signedTokens()
 const from =
   (list: readonly Encoded[]): Make =>
   (random) =>
@@ -1029,7 +1089,9 @@ const SPECIAL: [RegExp, Make[]][] = [
   ],
   [/^bits\./, [from([...NUMBERS, 5, 12]), from([0, 1, 2, 5, 64, -1, num('70')])]],
   [/^(div|rem|mul|minus|plus)$/, [from(NUMBERS), from(NUMBERS)]],
-  [/^io\.jwt\.decode$/, [from(JWT_LIKE)]],
+  [/^io\.jwt\.decode$/, [from([...JWT_LIKE, ...signed.tokens])]],
+  [/^io\.jwt\.verify_hs/, [from(signed.tokens), from(['secret', 'other', ''])]],
+  [/^io\.jwt\.verify_/, [from(signed.tokens), from(signed.keys)]],
   [/^crypto\.hmac\.equal$/, [from(['a', 'b', 'ä', '']), from(['a', 'ä', 'ab', ''])]],
 ]
 

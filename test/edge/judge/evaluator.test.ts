@@ -108,7 +108,7 @@ describe.skipIf(noOpa)('the binding', () => {
 test.skipIf(noOpa)(
   'each builtin answers as in `opa eval`; more of it is `npm run differential:builtins`',
   async () => {
-    const seed = Date.now() % 2 ** 32
+    const seed = 3
     const tallies = await compareBuiltins(12, seed)
     expect(tallies.length).toBeGreaterThan(140)
     const different = tallies.filter((tally) => tally.different > 0 && !(tally.builtin in NATIVE_DIFFERENCES))
