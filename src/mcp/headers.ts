@@ -81,9 +81,12 @@ function classifyModern(message: Message, headers: McpHeaders, meta: JsonObject)
 
 const mismatch = (): Classified => ({ ok: false, fault: 'header_mismatch', code: HEADER_MISMATCH })
 
+/** Revisions are dates; nothing else that came is told back. */
+const REVISION = /^\d{4}-\d{2}-\d{2}$/
+
 /** What claims to be modern is told the modern ones only: legacy versions are agreed on by `initialize`. */
 function unsupported(requested: string, supported: readonly string[]): Classified {
-  const data = { supported: [...supported], requested: requested.slice(0, 32).toWellFormed() }
+  const data = { supported: [...supported], requested: REVISION.test(requested) ? requested : 'no revision' }
   return { ok: false, fault: 'unsupported_version', code: UNSUPPORTED_VERSION, data }
 }
 

@@ -394,7 +394,7 @@ describe('1.A JSON and JSON-RPC', () => {
         id: 1,
       },
     )
-    // The protocol asks that the version is named again; it is, within bounds.
+    // The protocol asks that the version is named again; what is none is not.
     const unsupported = await refused(
       post(T(SAFE), { 'mcp-protocol-version': `2099-01-01${'0'.repeat(99)}` }),
       {
@@ -404,7 +404,9 @@ describe('1.A JSON and JSON-RPC', () => {
         id: 1,
       },
     )
-    expect(unsupported.json().error.data.requested).toHaveLength(32)
+    expect(unsupported.json().error.data.requested).toBe('no revision')
+    const future = await sendRaw(sidecar.port, post(T(SAFE), { 'mcp-protocol-version': '2099-01-01' }))
+    expect(future.answers[0]?.json().error.data.requested).toBe('2099-01-01')
     await allowed(post(body, headers))
     const [request] = upstream.requests()
     expect(request?.header('mcp-method')).toBe('tools/call')
