@@ -83,6 +83,15 @@ describe.each(CLIENTS)('a %s client', (name, connect) => {
     expect(text).toContain(record?.bundles.mcp.revision)
   })
 
+  test('gets the file that it asked for, which comes as an embedded resource', async () => {
+    const alice = await as('alice')
+    const { content } = await alice.call('get_file_contents', { ...acme, path: 'README.md' })
+    expect(content).toMatchObject([
+      { type: 'text' },
+      { type: 'resource', resource: { uri: 'repo://acme/app/contents/README.md' } },
+    ])
+  })
+
   test('of a maintainer merges', async () => {
     const mona = await as('mona')
     expect(await mona.names()).toContain('merge_pull_request')

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { LEGACY_VERSIONS, MODERN_VERSIONS } from '../../src/mcp/headers.ts'
 import { isRpcId, readMessage, writeMessage } from '../../src/mcp/message.ts'
@@ -228,6 +229,17 @@ describe('A28 the table of methods', () => {
         "to_client notifications/tasks notification filter ----x",
       ]
     `)
+  })
+
+  test('the table in the documentation is this one', () => {
+    const page = readFileSync(new URL('../../docs/protocol.md', import.meta.url), 'utf8')
+    const rows = page.split('\n').filter((line) => /^\| to_(?:server|client) /.test(line))
+    expect(rows).toEqual(
+      METHODS.map(
+        ([direction, name, { treatment, since, until }]) =>
+          `| ${direction} | \`${name}\` | ${treatment} | ${since} | ${until} |`,
+      ),
+    )
   })
 
   test('to the server nothing that carries data of a person passes without a question', () => {

@@ -28,6 +28,12 @@ targets := [{
 }]
 
 # METADATA
+# description: |
+#   Addresses, in lower case, below which an answer to this call may embed resources and link to them: the
+#   repository that it was allowed to read.
+answers contains concat("", ["repo://", _owner, "/", _repo, "/"])
+
+# METADATA
 # title: Approving a pull request
 # description: A review that approves needs the set `approve` besides the tool.
 # custom:

@@ -62,6 +62,16 @@ visible contains index if {
 	_covers(grant, item.key)
 }
 
+# What the call asked for, as the profile of the server reads it.
+visible contains index if {
+	request.calls
+	some index, item in input.items
+	item.kind in {"link", "embedded"}
+	some below in data.mcp.profiles[request.profile].answers
+	startswith(lower(item.key), below)
+	not ".." in split(item.key, "/")
+}
+
 visible contains index if {
 	templates := {template | some template in request.grants[_].templates}
 	some index, item in input.items

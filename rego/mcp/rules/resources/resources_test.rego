@@ -99,3 +99,23 @@ test_a_grant_with_conditions_grants_no_resource if {
 	_codes({"method": "subscriptions/listen", "resources": [{"uri": "x"}]}) == {"resource_not_granted"}
 	_codes({"method": "tools/list"}) == set()
 }
+
+test_what_an_allowed_call_answers_with_is_visible_below_its_repository if {
+	items := [
+		{"kind": "embedded", "key": "repo://acme/App/refs/heads/main/contents/README.md"},
+		{"kind": "link", "key": "repo://acme/app/contents/a"},
+		{"kind": "embedded", "key": "repo://acme/app2/contents/a"},
+		{"kind": "embedded", "key": "repo://acme/app/../app2/a"},
+		{"kind": "resource", "key": "repo://acme/app/contents/a"},
+		{"kind": "embedded", "key": "file:///etc/passwd"},
+	]
+	config := {"servers": {"s": {"profile": "github"}}, "grants": []}
+	call := {
+		"method": "tools/call", "tool": {"name": "get_file_contents"},
+		"arguments": {"owner": "Acme", "repo": "app"}, "items": items,
+	}
+	resources.visible == {0, 1} with input as _asked(call) with data.config as config
+	every more in [{"method": "prompts/get"}, {"arguments": {"owner": "acme"}}, {"arguments": {"owner": "acme", "repo": "*"}}] {
+		resources.visible == set() with input as object.union(_asked(object.remove(call, object.keys(more))), more) with data.config as config
+	}
+}
