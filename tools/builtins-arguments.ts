@@ -763,8 +763,13 @@ function signedTokens(): { tokens: string[]; keys: string[] } {
   const p521 = generateKeyPairSync('ec', { namedCurve: 'P-521' })
   const ed = generateKeyPairSync('ed25519')
   const encode = (of: object) => Buffer.from(JSON.stringify(of)).toString('base64url')
-  const token = (alg: string, make: (signed: Buffer) => Buffer, more: object = {}): string => {
-    const signed = `${encode({ alg, typ: 'JWT', ...more })}.${encode({ sub: 'ada', n: 1.5 })}`
+  const token = (
+    alg: string,
+    make: (signed: Buffer) => Buffer,
+    more: object = {},
+    claims: object = {},
+  ): string => {
+    const signed = `${encode({ alg, typ: 'JWT', ...more })}.${encode({ sub: 'ada', n: 1.5, ...claims })}`
     return `${signed}.${make(Buffer.from(signed)).toString('base64url')}`
   }
   const ec = (hash: string, key: KeyObject) => (signed: Buffer) =>
@@ -791,6 +796,17 @@ function signedTokens(): { tokens: string[]; keys: string[] } {
     token('ES256', () => Buffer.alloc(0)),
     token('RS256', () => Buffer.alloc(256, 1)),
     token('none', () => Buffer.alloc(0)),
+    ...[
+      { iss: 'me', aud: 'a' },
+      { aud: ['a', 'b'], exp: 1800000000.5 },
+      { exp: 1800000001, nbf: 1750000000 },
+      { exp: 'x' },
+      { nbf: 1800000000 },
+      { exp: 1800000000 },
+    ].map((claims) => token('RS256', (of) => sign('sha256', of, rsa.privateKey), {}, claims)),
+    ...[{ crit: ['x'], x: 1 }, { crit: ['exp'] }, { crit: [] }, { typ: 1 }].map((more) =>
+      token('HS256', (of) => createHmac('sha256', 'secret').update(of).digest(), more),
+    ),
   )
   tokens.push(...tokens.slice(0, 6).map((of) => `${of.slice(0, -6)}AAAAAA`), 'a.b.c', 'a.b', '')
   const pem = (key: KeyObject) => key.export({ type: 'spki', format: 'pem' }).toString()
@@ -1090,6 +1106,20 @@ const SPECIAL: [RegExp, Make[]][] = [
   [/^bits\./, [from([...NUMBERS, 5, 12]), from([0, 1, 2, 5, 64, -1, num('70')])]],
   [/^(div|rem|mul|minus|plus)$/, [from(NUMBERS), from(NUMBERS)]],
   [/^io\.jwt\.decode$/, [from([...JWT_LIKE, ...signed.tokens])]],
+  [
+    /^io\.jwt\.decode_verify$/,
+    [
+      from(signed.tokens),
+      (r) => ({
+        ...(r.chance(0.8) ? { cert: r.pick(signed.keys) } : { secret: r.pick(['secret', 'other', '']) }),
+        time: r.pick<Encoded>([num('1700000000000000000'), num('1800000000500000000'), 0, -1, 1.5e18]),
+        ...(r.chance(0.3) && { alg: r.pick(['RS256', 'ES256', 'HS256', 'x']) }),
+        ...(r.chance(0.3) && { iss: r.pick(['me', 'you', '']) }),
+        ...(r.chance(0.5) && { aud: r.pick(['a', 'b', '']) }),
+        ...(r.chance(0.05) && { other: 1 }),
+      }),
+    ],
+  ],
   [/^io\.jwt\.verify_hs/, [from(signed.tokens), from(['secret', 'other', ''])]],
   [/^io\.jwt\.verify_/, [from(signed.tokens), from(signed.keys)]],
   [/^crypto\.hmac\.equal$/, [from(['a', 'b', 'ä', '']), from(['a', 'ä', 'ab', ''])]],

@@ -9,8 +9,8 @@ import {
 } from 'node:crypto'
 import { textOf } from './encoding.ts'
 import { readJson } from './json-text.ts'
-import { type Builtin, text } from './operand.ts'
-import { OperandError, RegoObject, Unanswerable, type Value } from './value.ts'
+import { array, type Builtin, isArray, number, object, text } from './operand.ts'
+import { compare, Num, OperandError, RegoObject, Unanswerable, type Value } from './value.ts'
 
 /** JSON Web Tokens in compact form (RFC 7515, 7519), as OPA's `io.jwt.decode` and `io.jwt.verify_*` take them. */
 type Token = { header: string; payload: string; signature: string }
@@ -112,6 +112,30 @@ function jwkKey(jwk: Value): Key {
 
 type Verify = (key: KeyObject, signed: Buffer, signature: Buffer) => boolean
 
+/** The members of a header that a verification looks at. */
+function membersOf(header: RegoObject): { alg: string; kid: string; cty: string } {
+  const word = (name: string): string => {
+    const found = header.get(name)
+    if (found !== undefined && typeof found !== 'string') throw new OperandError(`${name}: must be a string`)
+    return found ?? ''
+  }
+  word('typ')
+  return { alg: word('alg'), kid: word('kid'), cty: word('cty') }
+}
+
+/** The key that the token names, or else any whose algorithm is the token's or is not said. */
+function anyHolds(
+  keys: Key[],
+  { alg, kid }: { alg: string; kid: string },
+  check: (key: KeyObject) => boolean,
+) {
+  const holds = ({ key }: Key) => key !== undefined && check(key)
+  const named = kid === '' ? undefined : keys.find((key) => key.kid === kid)
+  return named ? holds(named) : keys.some((key) => (key.alg === '' || key.alg === alg) && holds(key))
+}
+
+const signedBy = (token: Token): Buffer => Buffer.from(`${token.header}.${token.payload}`)
+
 const verifyWith =
   (check: Verify): Builtin =>
   ([value, certificate]) => {
@@ -119,19 +143,9 @@ const verifyWith =
     const keys = keysOf(text(certificate))
     const signature = bytesOf(token.signature)
     const header = headerOf(token)
-    const word = (name: string): string => {
-      const found = header.get(name)
-      if (found !== undefined && typeof found !== 'string')
-        throw new OperandError(`${name}: must be a string`)
-      return found ?? ''
-    }
-    const [alg, kid] = ['alg', 'kid', 'typ', 'cty'].map(word) as [string, string]
+    const members = membersOf(header)
     if (header.get('crit') !== undefined) throw new Unanswerable('io.jwt: a header with crit')
-    const signed = Buffer.from(`${token.header}.${token.payload}`)
-    const holds = (key: KeyObject | undefined) => key !== undefined && check(key, signed, signature)
-    const named = kid === '' ? undefined : keys.find((key) => key.kid === kid)
-    if (named) return holds(named.key)
-    return keys.some((key) => (key.alg === '' || key.alg === alg) && holds(key.key))
+    return anyHolds(keys, members, (key) => check(key, signedBy(token), signature))
   }
 
 const rsa =
@@ -140,13 +154,16 @@ const rsa =
     key.asymmetricKeyType === 'rsa' &&
     verify(hash, signed, { key, padding, saltLength: constants.RSA_PSS_SALTLEN_AUTO }, signature)
 
+/** Bytes of one half of a signature, by curve. */
+const SIZES: Record<string, number> = { prime256v1: 32, secp384r1: 48, secp521r1: 66 }
+
 const ecdsa =
   (hash: string): Verify =>
   (key, signed, signature) => {
     if (key.asymmetricKeyType !== 'ec') return false
     // Go takes the two halves whatever their size, with the curve of the key.
     const half = Math.floor(signature.length / 2)
-    const size = { prime256v1: 32, secp384r1: 48, secp521r1: 66 }[key.asymmetricKeyDetails?.namedCurve ?? '']
+    const size = SIZES[key.asymmetricKeyDetails?.namedCurve ?? '']
     if (size === undefined) throw new Unanswerable('io.jwt: a curve that is not read here')
     const sized = (part: Buffer): Buffer | undefined => {
       const short = part.subarray(part.findIndex((byte) => byte !== 0))
@@ -165,22 +182,131 @@ const ecdsa =
 const eddsa: Verify = (key, signed, signature) =>
   key.asymmetricKeyType === 'ed25519' && verify(null, signed, key, signature)
 
+function macHolds(hash: string, secret: string, token: Token, signature: Buffer): boolean {
+  const wanted = createHmac(hash, secret).update(signedBy(token)).digest()
+  return signature.length === wanted.length && timingSafeEqual(signature, wanted)
+}
+
 const hmac =
   (hash: string): Builtin =>
   ([value, secret]) => {
     const key = text(secret)
     const token = tokenOf(value)
-    const wanted = createHmac(hash, key).update(`${token.header}.${token.payload}`).digest()
-    const signature = bytesOf(token.signature)
-    return signature.length === wanted.length && timingSafeEqual(signature, wanted)
+    return macHolds(hash, key, token, bytesOf(token.signature))
   }
 
 const BITS = ['256', '384', '512']
 const each = (name: string, make: (hash: string) => Builtin): [string, Builtin][] =>
   BITS.map((bits) => [`io.jwt.verify_${name}${bits}`, make(`sha${bits}`)])
 
+const CURVES: Record<string, string> = { ES256: 'prime256v1', ES384: 'secp384r1', ES512: 'secp521r1' }
+
+/** Whether the signature holds under the algorithm that the token names itself. */
+function holdsAs(alg: string, key: KeyObject, signed: Buffer, signature: Buffer): boolean {
+  const [, family = '', bits = ''] = /^(RS|PS|ES)(256|384|512)$/.exec(alg) ?? []
+  if (alg === 'EdDSA') return eddsa(key, signed, signature)
+  if (family === 'RS') return rsa(`sha${bits}`, constants.RSA_PKCS1_PADDING)(key, signed, signature)
+  if (family === 'PS') return rsa(`sha${bits}`, constants.RSA_PKCS1_PSS_PADDING)(key, signed, signature)
+  if (family !== 'ES' || key.asymmetricKeyType !== 'ec') return false
+  const curve = key.asymmetricKeyDetails?.namedCurve ?? ''
+  if (curve !== CURVES[alg])
+    throw new Unanswerable(`io.jwt.decode_verify: ${alg} with a key of another curve`)
+  const size = 2 * (SIZES[curve] ?? 0)
+  return signature.length === size && ecdsa(`sha${bits}`)(key, signed, signature)
+}
+
+type Constraints = {
+  keys: Key[] | undefined
+  secret: string
+  alg: string
+  iss: string
+  aud: string
+  time: Num
+}
+
+function constraintsOf(value: Value | undefined, now: () => bigint): Constraints {
+  const given = object(value)
+  const found: Constraints = { keys: undefined, secret: '', alg: '', iss: '', aud: '', time: new Num(-1) }
+  for (const [name, of] of given.entries) {
+    if (typeof name !== 'string') throw new Unanswerable('io.jwt.decode_verify: a constraint that is no word')
+    if (name === 'cert') found.keys = keysOf(text(of))
+    else if (name === 'secret' || name === 'alg' || name === 'iss' || name === 'aud') found[name] = text(of)
+    else if (name === 'time') found.time = number(of)
+    else throw new OperandError(`unknown token validation constraint: ${name}`)
+  }
+  const timed = given.get('time') !== undefined
+  if (timed && !(Number(found.time.text) >= 0)) throw new OperandError('time must not be negative')
+  if (Number(found.keys !== undefined) + Number(found.secret !== '') !== 1)
+    throw new OperandError('one of cert and secret')
+  if (!timed) found.time = new Num(now())
+  return found
+}
+
+/** A critical parameter that OPA does not know makes a token invalid (RFC 7515, 4.1.11). */
+function isCritical(header: RegoObject): boolean {
+  const crit = header.get('crit')
+  if (crit === undefined) return false
+  const names = array(crit)
+  if (names.length === 0) throw new OperandError('crit: must be a nonempty list')
+  if (!names.every((name) => typeof name === 'string')) throw new Unanswerable('io.jwt: a crit of no strings')
+  return names.some((name) => !KNOWN.has(name as string) && header.get(name) !== undefined)
+}
+
+const KNOWN = new Set(['alg', 'kid', 'typ', 'cty', 'crit'])
+const UNVERIFIED: Value = [false, new RegoObject([]), new RegoObject([])]
+
+const decodeVerify: Builtin = ([value, given], { now }) => {
+  const constraints = constraintsOf(given, now)
+  for (let of = value; ; ) {
+    const token = tokenOf(of)
+    const header = headerOf(token)
+    const members = membersOf(header)
+    if (members.alg === '' || isCritical(header)) return UNVERIFIED
+    if (constraints.alg !== '' && constraints.alg !== members.alg) return UNVERIFIED
+    const signature = bytesOf(token.signature)
+    const { keys, secret } = constraints
+    const verified = keys
+      ? anyHolds(keys, members, (key) => holdsAs(members.alg, key, signedBy(token), signature))
+      : /^HS(256|384|512)$/.test(members.alg) &&
+        macHolds(`sha${members.alg.slice(2)}`, secret, token, signature)
+    if (!verified) return UNVERIFIED
+    if (members.cty.toLowerCase() === 'jwt') {
+      of = textOf(bytesOf(token.payload), 'io.jwt')
+      continue
+    }
+    const payload = objectOf(token.payload)
+    return claimsHold(payload, constraints) ? [true, header, payload] : UNVERIFIED
+  }
+}
+
+function claimsHold(payload: RegoObject, { iss, aud, time }: Constraints): boolean {
+  const claimed = (name: string) => payload.get(name)
+  const issuer = claimed('iss')
+  if (iss !== '') {
+    if (issuer !== undefined && typeof issuer !== 'string') throw new Unanswerable('io.jwt: iss is no string')
+    if (issuer !== iss) return false
+  }
+  const audience = claimed('aud')
+  if (
+    audience === undefined ? aud !== '' : !(audience === aud || (isArray(audience) && audience.includes(aud)))
+  )
+    return false
+  const seconds = new Num(Number(time.text) / 1e9)
+  const limit = (name: string): Num | undefined => {
+    const found = claimed(name)
+    if (found !== undefined && !(found instanceof Num))
+      throw new OperandError(`${name} value must be a number`)
+    return found
+  }
+  const exp = limit('exp')
+  if (exp && compare(seconds, exp) >= 0) return false
+  const nbf = limit('nbf')
+  return !nbf || compare(seconds, nbf) >= 0
+}
+
 export const JWT: Record<string, Builtin> = {
   'io.jwt.decode': decode,
+  'io.jwt.decode_verify': decodeVerify,
   'io.jwt.verify_eddsa': verifyWith(eddsa),
   ...Object.fromEntries([
     ...each('hs', hmac),

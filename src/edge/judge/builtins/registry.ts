@@ -32,8 +32,6 @@ export const REFUSED: Readonly<Record<string, string>> = {
   'rand.intn': RANDOM,
   'uuid.rfc4122': RANDOM,
   'opa.runtime': 'tells of the process and its environment',
-  'io.jwt.decode_verify':
-    'verifies at the time of the host; `io.jwt.verify_*` and a comparison with `input.time_ms` do not',
   'yaml.marshal': 'the layout is that of Go’s library',
   'io.jwt.encode_sign': RANDOM,
   'io.jwt.encode_sign_raw': RANDOM,
@@ -55,7 +53,6 @@ export const REFUSED: Readonly<Record<string, string>> = {
   'json.verify_schema': SCHEMA,
   'rego.parse_module': 'is a compiler of Rego',
   'strings.render_template': 'is Go’s template language',
-  trace: 'explains an evaluation of `opa eval`; here nothing reads it',
   all: DEPRECATED,
   any: DEPRECATED,
   cast_array: DEPRECATED,
