@@ -108,6 +108,13 @@ const open: Record<string, OpenLine> = {
   ),
   lifecycle: lifecycleEvent(origin, facts(7), { code: 'bundle_activated', revision: 'git:ab12' }),
   gap: ownEvent(origin, facts(8), 'gap', { cause: { code: 'records_lost', lost: 3, required: 0 } }),
+  repeat: ownEvent(origin, facts(0), 'repeat', {
+    disposition: 'rejected',
+    cause: { code: 'assertion_missing' },
+    count: 17,
+    since: '2026-11-22T20:26:00.000Z',
+    until: '2026-11-22T20:27:00.000Z',
+  }),
   checkpoint: ownEvent(origin, facts(9), 'checkpoint', { tree: { size: 8, root: 'cm9vdA==' } }),
 }
 

@@ -114,6 +114,7 @@ export const FIELDS: Field[] = [
   { from: 'custom.tool_error', ecs: 'mcp.tool.error', otel: 'mcp.tool.error' },
   { from: 'custom.bytes', ecs: 'http.response.body.bytes', otel: 'http.response.body.size' },
   { from: 'custom.end', ecs: 'mcp.end', otel: 'mcp.audit.end', ocsf: 'api.response.message' },
+  { from: 'custom.count', ecs: 'mcp.count', otel: 'mcp.audit.count', ocsf: 'count' },
   { from: 'custom.cause.code', ecs: 'event.code', otel: 'mcp.audit.cause', ocsf: 'status_code' },
 ]
 

@@ -1,16 +1,20 @@
+import { execFile } from 'node:child_process'
 import {
   appendFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { promisify } from 'node:util'
+import { afterAll, afterEach, expect, test } from 'vitest'
 import { createFileSink, type FileSettings } from '../../../../src/edge/audit/sinks/file.ts'
 import { linesOf, recordLine } from '../../../support/source.ts'
 
@@ -93,7 +97,43 @@ test('a folder that is missing is a retry, and mended when it is there', async (
   rmSync(folder, { recursive: true })
   expect(await send(1)).toMatchObject({ kind: 'retry', said: expect.stringContaining('ENOENT') })
   expect(existsSync(path)).toBe(false)
-  const { mkdirSync } = await import('node:fs')
   mkdirSync(folder)
   expect((await send(1)).kind).toBe('accepted')
+})
+
+const small = mkdtempSync(join(tmpdir(), 'mcp-small-'))
+const mount = promisify(execFile)
+const noMount = await mount('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', small]).then(
+  () => undefined,
+  (error: Error) => {
+    console.warn(
+      `SKIPPED: a full disk is made with a small tmpfs, and it cannot be mounted here: ${error.message}`,
+    )
+    return error.message
+  },
+)
+// Not in the test, which may be left out of a run.
+afterAll(async () => {
+  if (!noMount) await mount('umount', ['-l', small])
+  rmSync(small, { recursive: true })
+})
+test.skipIf(noMount)('a full disk is a retry, leaves no part of a line, and is mended by room', async () => {
+  const path = join(small, 'events.jsonl')
+  const sink = createFileSink('file', { path, bytes: 1 << 20, age: 3_600_000, files: 3 }, ({ text }) => text)
+  ends.push(sink.close)
+  const send = (...numbers: number[]) =>
+    sink.send(linesOf(numbers.map((seq) => recordLine(seq))), new AbortController().signal)
+  await send(1)
+  const filler = join(small, 'filler')
+  writeFileSync(filler, Buffer.alloc(59_000))
+  const many = Array.from({ length: 60 }, (_, i) => i + 2)
+  expect(await send(...many)).toMatchObject({ kind: 'retry', said: expect.stringContaining('ENOSPC') })
+  expect(readFileSync(path, 'utf8')).toBe(`${recordLine(1)}\n`)
+  rmSync(filler)
+  expect((await send(...many)).kind).toBe('accepted')
+  const seqs = readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((text) => JSON.parse(text).custom.seq)
+  expect(seqs).toEqual([1, ...many])
 })
