@@ -1,4 +1,4 @@
-// Breaks what the sidecar stands on, and measures what it does: npm run faults -- [--row R1] [--short] [--write]
+// Breaks what the sidecar stands on, and measures what it does: npm run faults -- [--row R1] [--times N] [--short] [--write]
 // --write puts the table into docs/faults.md, or with --row that row of it.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
@@ -35,6 +35,7 @@ if (import.meta.main) {
   const { values } = parseArgs({
     options: {
       row: { type: 'string' },
+      times: { type: 'string' },
       short: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false },
     },
@@ -44,7 +45,10 @@ if (import.meta.main) {
   for (const row of ROWS) {
     if (values.row !== undefined && values.row !== row.id) continue
     process.stdout.write(`${row.id} ${row.fault}\n`)
-    const { held, measured, skipped } = await row.run(values.short ? 'short' : 'full')
+    const { held, measured, skipped } = await row.run(
+      values.short ? 'short' : 'full',
+      values.times === undefined ? undefined : Number(values.times),
+    )
     process.stdout.write(`  ${skipped ? '-' : held ? 'held' : 'NOT HELD'}: ${measured}\n`)
     lines.set(
       row.id,

@@ -14,7 +14,8 @@ export type Row = {
   id: string
   fault: string
   required: string
-  run: (scale: Scale) => Promise<Outcome>
+  /** @param times how often, where the row does something again and again */
+  run: (scale: Scale, times?: number) => Promise<Outcome>
 }
 
 export type Setting = {

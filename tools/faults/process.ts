@@ -1,7 +1,9 @@
 // What happens to the process: killed, ended, out of descriptors, out of memory.
 import { execFile } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 import { promisify } from 'node:util'
+import { verifyLog } from '../../src/edge/audit/verify.ts'
 import { people } from '../../test/support/assertions.ts'
 import { defaultAnswer } from '../../test/support/recorder.ts'
 import { eventsOf, pause, percentile, type Row, rssOf, steadily, unrecorded, withSidecar } from './load.ts'
@@ -12,13 +14,15 @@ export const killed: Row = {
   id: 'R4',
   fault: 'SIGKILL of the sidecar at random points under load, again and again',
   required:
-    'no call upstream without an allow on record (G0); only a torn last line, trimmed; ready within 2 s',
-  run: (scale) =>
-    withSidecar({}, async ({ upstream, call, restart, sidecar: first }) => {
-      const times = scale === 'short' ? 3 : 20
+    'no call upstream without an allow on record (G0); only a torn last line, trimmed; the chain verifies; ready within 2 s',
+  run: (scale, wanted) => {
+    const signer = generateKeyPairSync('ed25519')
+    const key = signer.privateKey.export({ type: 'pkcs8', format: 'pem' })
+    const config = { plugins: { mcp_audit: { checkpoint: { key, interval: '1s' } } } }
+    return withSidecar({ config }, async ({ upstream, call, restart, sidecar: first, spool }) => {
+      const times = wanted ?? (scale === 'short' ? 3 : 20)
       const ready: number[] = []
       let sidecar = first
-      let text = ''
       let n = 0
       let answered = 0
       for (let i = 0; i < times; i++) {
@@ -31,16 +35,26 @@ export const killed: Row = {
         const began = performance.now()
         sidecar = await restart()
         ready.push(performance.now() - began)
-        text = sidecar.spool()
       }
+      const text = sidecar.spool()
+      const verifier = { name: undefined, key: signer.publicKey }
+      const { fault, signed } = verifyLog(spool, { verifier })
       const lost = unrecorded(upstream, text)
       const seen = upstream.requests().length
       const events = eventsOf(text)
       return {
-        held: lost === 0 && seen > 0 && answered > 0 && text.endsWith('\n') && percentile(ready, 1) < 10_000,
-        measured: `${times} kills, ${seen} calls upstream: ${lost} without a record; ${events.length} whole lines; listening after ${percentile(ready, 0.5)} ms (slowest ${percentile(ready, 1)})`,
+        held:
+          lost === 0 &&
+          seen > 0 &&
+          answered > 0 &&
+          fault === undefined &&
+          signed > 0 &&
+          !text.includes('previous_log_damaged') &&
+          percentile(ready, 1) < 10_000,
+        measured: `${times} kills, ${seen} calls upstream: ${lost} without a record; ${events.length} records, ${fault ? `NOT what was written (${fault.why})` : `the chain verifies, with ${signed} signed checkpoints`}; listening after ${percentile(ready, 0.5)} ms (slowest ${percentile(ready, 1)})`,
       }
-    }),
+    })
+  },
 }
 
 export const ended: Row = {
