@@ -78,6 +78,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   const lifecycle = (cause: JsonObject & { code: string }) =>
     spool.record(lifecycleEvent(origin, facts(), cause), 'reserve')
 
+  const { identityKey } = config.audit
   const counting = countRepeats(spool.record, (more) => ownEvent(origin, facts(), 'repeat', more), Date.now)
 
   const pool = await createPool({ jwks: undefined, deadline: mcp.deadline, queue: mcp.queue })
@@ -89,6 +90,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       origin: { labels, bundles: policy.revisions },
       path: mcp.path,
       digestKey,
+      ...(identityKey && { identityKey }),
       masks: policy.masks,
       digests: digestsOf(policy),
     },
@@ -160,6 +162,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       streamMaxAge: mcp.streamMaxAge,
       streamAfterExpiry: mcp.streamAfterExpiry,
       digestKey,
+      ...(identityKey && { identityKey }),
     },
     ...createKept(secret, Date.now),
     origin: () => origin,

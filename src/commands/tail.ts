@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createFollower } from '../edge/audit/follower.ts'
+import { pseudonym } from '../log/pseudonym.ts'
 import { dispositionOf, kindOf, lineFor, toolOf, usersOf } from '../log/words.ts'
 import type { JsonObject } from '../mcp/strict-json.ts'
-import { type Command, type Words, WrongUse } from './command.ts'
+import { type Command, type Terminal, type Words, WrongUse } from './command.ts'
+import { configure } from './configure.ts'
 import { eventOf, folderOf, RECORD_OPTIONS, RECORD_USAGE } from './record.ts'
 
 export const command: Command = {
@@ -34,7 +36,7 @@ Options:
   async run(words, terminal) {
     const folder = folderOf(words.positionals[0], words, terminal)
     const most = linesOf(words)
-    const wanted = filterOf(words)
+    const wanted = filterOf(words, keyFrom(words, terminal))
     const { stdout } = terminal
     const gone = new AbortController()
     stdout.on('error', () => gone.abort())
@@ -64,6 +66,10 @@ Options:
   },
 }
 
+/** Where records have pseudonyms, the key that tells whose they are. */
+const keyFrom = (words: Words, terminal: Terminal) =>
+  words.values['config-file'] === undefined ? undefined : configure(words, terminal).audit.identityKey
+
 /** Milliseconds between looks at the files. */
 const EVERY = 200
 /** Decisions whose outcomes are looked for. */
@@ -78,18 +84,19 @@ const linesOf = ({ values }: Words): number => {
 const DISPOSITIONS = ['allowed', 'denied', 'allowed_dry_run', 'rejected', 'failed']
 
 /** An outcome names neither who nor what: it is wanted where its decision was. */
-function filterOf({ values }: Words): (event: JsonObject) => boolean {
+function filterOf({ values }: Words, key: Uint8Array | undefined): (event: JsonObject) => boolean {
   const { user, tool, decision, disposition } = values as Record<string, string | undefined>
   if (disposition !== undefined && !DISPOSITIONS.includes(disposition))
     throw new WrongUse(`--disposition must be one of ${DISPOSITIONS.join(', ')}`)
   const seen = new Set<unknown>()
+  const names =
+    user === undefined ? [] : [user.toLowerCase(), ...(key ? [pseudonym(key, user).toLowerCase()] : [])]
   return (event) => {
     if (decision !== undefined && event.decision_id !== decision) return false
     if (disposition !== undefined && dispositionOf(event) !== disposition) return false
     if (user === undefined && tool === undefined) return true
     if (kindOf(event) === 'outcome') return seen.has(event.decision_id)
-    const theirs =
-      user === undefined || usersOf(event).some((name) => name.toLowerCase() === user.toLowerCase())
+    const theirs = user === undefined || usersOf(event).some((name) => names.includes(name.toLowerCase()))
     if (!theirs || (tool !== undefined && toolOf(event) !== tool)) return false
     if (seen.size >= REMEMBERED) seen.clear()
     seen.add(event.decision_id)

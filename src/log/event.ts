@@ -2,6 +2,7 @@ import { isObject, type Json, type JsonObject } from '../mcp/strict-json.ts'
 import type { Decision } from '../pdp/decision.ts'
 import type { Input } from '../pdp/input.ts'
 import { type Masked, scrub, scrubText } from './mask.ts'
+import { pseudonymous } from './pseudonym.ts'
 
 /**
  * Decision-log events: OPA's EventV1 names (OPA v1/plugins/logs), one JSON object a line, what OPA has no name for in
@@ -45,15 +46,22 @@ export function decisionEvent(
     digest: (text: string) => string
     digests: JsonObject
     jti?: string
+    /** identities are pseudonyms under it */
+    identityKey?: Uint8Array
     /** what the policy's mask makes of the event, before it is text; it sees `custom` as it will be written */
     mask?: (event: JsonObject) => JsonObject
     /** without what the caller sent: an evaluation that was stopped must not be followed by more work on its input */
     brief?: boolean
   },
 ): OpenLine {
-  const whole = input as unknown as JsonObject
+  const given = input as unknown as JsonObject
+  // Before it is scrubbed: a name that looks like a credential is the same pseudonym all the same.
+  const { value: whole, masked: names } = more.identityKey
+    ? pseudonymous(given, more.identityKey)
+    : { value: given, masked: [] }
   const clean = (more.brief ? undefined : scrub(whole, '/input', more.digest)) ?? briefOf(whole)
-  const { value, masked, truncated } = clean
+  const { value, truncated } = clean
+  const masked = [...names, ...clean.masked]
   const event = {
     ...head(origin, facts),
     path,

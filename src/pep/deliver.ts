@@ -1,4 +1,5 @@
 import { type Outcome, outcomeEvent, revisionOf } from '../log/event.ts'
+import { recordedName } from '../log/pseudonym.ts'
 import { errorText } from '../mcp/error.ts'
 import { type Request, type RpcId, writeMessage } from '../mcp/message.ts'
 import { policyError, type Reason } from '../pdp/decision.ts'
@@ -215,7 +216,7 @@ export function finish(
       code: 'protocol',
       few: false,
       method: whole.method,
-      subject: identity.subject,
+      subject: recordedName(context.settings.identityKey, identity.subject),
     })
   else void ports.record(line, 'reserve')
 }

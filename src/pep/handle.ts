@@ -1,4 +1,5 @@
 import { type Origin, rejectEvent, revisionOf } from '../log/event.ts'
+import { recordedName } from '../log/pseudonym.ts'
 import { DENIED, errorText } from '../mcp/error.ts'
 import type { Era } from '../mcp/headers.ts'
 import { type RpcId, traceOf } from '../mcp/message.ts'
@@ -32,6 +33,8 @@ export type Settings = {
   streamAfterExpiry?: number
   /** for digests of what must not be seen */
   digestKey: Uint8Array
+  /** records have pseudonyms under it in place of identities */
+  identityKey?: Uint8Array
 }
 
 export type Context = {
@@ -181,6 +184,7 @@ export async function refuse(
   // no answer but its status.
   const gentle = reason === 'unknown_method' && about.era === 'legacy'
   const status = gentle ? (about.id === null ? 400 : 200) : refusal.status
+  const named = subject === undefined ? undefined : recordedName(context.settings.identityKey, subject)
   ports.count('rejected', reason)
   const facts = {
     decision_id,
@@ -190,7 +194,7 @@ export async function refuse(
     rpc_id: about.id,
   }
   await ports.record(
-    rejectEvent(context.origin(), facts, { code: reason, status }, arrival.http, subject),
+    rejectEvent(context.origin(), facts, { code: reason, status }, arrival.http, named),
     'reserve',
     { code: reason, few: true },
   )

@@ -1,4 +1,5 @@
 import { rejectEvent } from '../log/event.ts'
+import { recordedName } from '../log/pseudonym.ts'
 import type { RpcId } from '../mcp/message.ts'
 import type { JsonObject } from '../mcp/strict-json.ts'
 import type { Decision } from '../pdp/decision.ts'
@@ -78,7 +79,7 @@ export async function recorded(
 
 /** The record of what travels within an exchange and never became a question. */
 export async function reject(
-  { ports, origin }: Context,
+  { ports, origin, settings }: Context,
   { exchange, identity }: Within,
   decision_id: string,
   code: RefusalReason | 'server_request_unsupported',
@@ -93,7 +94,13 @@ export async function reject(
     ...(id !== undefined && { rpc_id: id }),
   }
   await ports.record(
-    rejectEvent(origin(), facts, { code, status: 0 }, arrival.http, identity.subject),
+    rejectEvent(
+      origin(),
+      facts,
+      { code, status: 0 },
+      arrival.http,
+      recordedName(settings.identityKey, identity.subject),
+    ),
     'reserve',
     { code, few: true },
   )

@@ -12,6 +12,8 @@ export type AuditSettings = {
   outputs: Output[]
   /** undefined: checkpoints are not signed */
   checkpoint: CheckpointKey | undefined
+  /** identities are recorded as pseudonyms under it; undefined: as they are */
+  identityKey: Uint8Array | undefined
   /** milliseconds that sinks have at the end for what is there */
   grace: number
 }
@@ -36,9 +38,22 @@ export function readAudit(root: Section, services: Record<string, Service>): Aud
   const buffer = { ...readBuffer(audit.section('buffer')), checkpointEvery: every }
   const outputs = readOutputs(audit, logs, services)
   logs.done()
+  const identityKey = readIdentities(audit)
   const grace = audit.duration('shutdown_grace_period', '3s', '0s', '10m')
   audit.done()
-  return { buffer, outputs, checkpoint, grace }
+  return { buffer, outputs, checkpoint, identityKey, grace }
+}
+
+function readIdentities(audit: Section): Uint8Array | undefined {
+  const form = audit.oneOf('identities', ['plain', 'pseudonymous'] as const, 'plain')
+  const key = audit.optional('identity_key')
+  if ((form === 'pseudonymous') !== (key !== undefined))
+    audit.fault(
+      'identity_key',
+      'goes with identities: pseudonymous, and only with it; keep it: it tells who is who',
+    )
+  if (key !== undefined && key.length < 16) audit.fault('identity_key', 'must have 16 characters or more')
+  return form === 'pseudonymous' && key !== undefined ? Buffer.from(key) : undefined
 }
 
 function readCheckpoint(section: Section): AuditSettings['checkpoint'] {

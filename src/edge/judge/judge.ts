@@ -21,6 +21,8 @@ export type JudgeSettings = {
   /** the entrypoint of decisions */
   path: string
   digestKey: Uint8Array
+  /** records have pseudonyms under it in place of identities */
+  identityKey?: Uint8Array
   /** whether the policy has OPA's `system/log/mask` */
   masks: boolean
   /** digests of policy and data, for events */
@@ -99,6 +101,7 @@ export function decided(
   let drop = false
   const line = decisionEvent(settings.origin, facts, settings.path, input, decision, {
     ...more,
+    ...(settings.identityKey && { identityKey: settings.identityKey }),
     digest,
     digests: settings.digests,
     mask: (event) => {
