@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseDocument } from 'yaml'
 import { type AuditSettings, readAudit } from './edge/audit/settings.ts'
+import { readCandidate } from './edge/bundles/candidate.ts'
 import { readKeys } from './edge/bundles/keys.ts'
 import { readStatus, type StatusSettings } from './edge/bundles/report.ts'
 import { type BundleSettings, readBundles, readPersistence } from './edge/bundles/settings.ts'
@@ -23,6 +24,8 @@ export type Config = {
   /** the folder of the last good bundles */
   persistence: string | undefined
   mcp: {
+    /** by bundle, the one that is tried in its place */
+    candidate: Record<string, string>
     /** milliseconds after which a bundle that its source does not confirm decides nothing */
     bundleMaxAge: number | undefined
     addr: Address
@@ -118,13 +121,14 @@ export function readConfig(
   const root = readSection(substitute(tree, '', env, faults), '', faults)
 
   const services = readServices(root)
+  const bundles = readBundles(root, services, readKeys(root))
   const config: Config = {
     labels: root.map('labels'),
     services,
-    bundles: readBundles(root, services, readKeys(root)),
+    bundles,
     persistence: readPersistence(root),
     status: readStatus(root, services),
-    mcp: readMcp(root.section('plugins').section('mcp')),
+    mcp: readMcp(root.section('plugins').section('mcp'), Object.keys(bundles)),
     audit: readAudit(root, services),
   }
   for (const key of NOT_HONOURED)
@@ -135,7 +139,7 @@ export function readConfig(
   return faults.length === 0 ? { ok: true, config } : { ok: false, faults }
 }
 
-function readMcp(mcp: Section): Config['mcp'] {
+function readMcp(mcp: Section, bundles: string[]): Config['mcp'] {
   const config: Config['mcp'] = {
     addr: readAddress(mcp, 'addr', '127.0.0.1:8081'),
     adminAddr: readAddress(mcp, 'admin_addr', '127.0.0.1:8282'),
@@ -148,6 +152,7 @@ function readMcp(mcp: Section): Config['mcp'] {
     bundleMaxAge: mcp.has('bundle_max_age')
       ? mcp.duration('bundle_max_age', '24h', '10s', '8760h')
       : undefined,
+    candidate: readCandidate(mcp, bundles),
     deadline: readDeadline(mcp.section('evaluation')),
     queue: 1024,
     ...readLimits(mcp.section('limits')),

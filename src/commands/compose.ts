@@ -7,15 +7,14 @@ import { signWith, verifierOf } from '../edge/audit/checkpoint.ts'
 import { countRepeats } from '../edge/audit/repeats.ts'
 import { startSinks } from '../edge/audit/sinks/open.ts'
 import { openSpool } from '../edge/audit/spool.ts'
-import { createBundles, pause } from '../edge/bundles/bundles.ts'
+import { pause } from '../edge/bundles/bundles.ts'
 import { type StatusSettings, startReporter } from '../edge/bundles/report.ts'
 import { bodiesFor } from '../edge/http/memory.ts'
 import { createSseUpstream } from '../edge/http/sse-upstream.ts'
 import { createHttpUpstream, type Upstream } from '../edge/http/upstream.ts'
 import { newId } from '../edge/id.ts'
-import type { Policy } from '../edge/judge/bundle.ts'
 import { createKeyStore } from '../edge/judge/keys.ts'
-import { createPool, type Judging, type Pool } from '../edge/judge/pool.ts'
+import { createPool, type Pool } from '../edge/judge/pool.ts'
 import { createReplayGuard } from '../edge/judge/replay.ts'
 import { createService } from '../edge/services/client.ts'
 import { createStdioUpstream } from '../edge/stdio/out.ts'
@@ -24,6 +23,7 @@ import { DEFAULT_JSON_LIMITS, type JsonObject } from '../mcp/strict-json.ts'
 import type { Context } from '../pep/handle.ts'
 import { createKept } from '../pep/kept.ts'
 import type { Judgement, Question } from '../pep/ports.ts'
+import { composePolicies, digestsOf } from './policies.ts'
 
 export type World = {
   log: Logger
@@ -66,7 +66,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
 
   const facts = () => ({ decision_id: newId(), event_id: newId(), time_ms: Date.now() })
   const spool = openSpool(config.audit.buffer, {
-    say: (event, more) => ownEvent(origin, facts(), event, more),
+    say: (event, more) => ownEvent(origin(), facts(), event, more),
     now: Date.now,
     newId,
     sign: config.audit.checkpoint && signWith(config.audit.checkpoint),
@@ -74,58 +74,29 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   if (config.audit.checkpoint)
     log.info({ verifier: verifierOf(config.audit.checkpoint, spool.id) }, 'checkpoints are signed')
   const labels = { id: spool.id, version: world.version, ...config.labels }
-  let origin: Origin = { labels, bundles: {} }
+  let origin = (): Origin => ({ labels, bundles: {} })
   const lifecycle = (cause: JsonObject & { code: string }) =>
-    spool.record(lifecycleEvent(origin, facts(), cause), 'reserve')
+    spool.record(lifecycleEvent(origin(), facts(), cause), 'reserve')
 
   const { identityKey } = config.audit
-  const counting = countRepeats(spool.record, (more) => ownEvent(origin, facts(), 'repeat', more), Date.now)
+  const counting = countRepeats(spool.record, (more) => ownEvent(origin(), facts(), 'repeat', more), Date.now)
 
   const pool = await createPool({ jwks: undefined, deadline: mcp.deadline, queue: mcp.queue })
-  const judgingBy = (policy: Policy): Judging => ({
-    module: policy.module,
-    data: policy.data,
-    settings: {
-      expected: mcp.identity.kind === 'pomerium' ? mcp.identity.expected : undefined,
-      origin: { labels, bundles: policy.revisions },
-      path: mcp.path,
-      digestKey,
-      ...(identityKey && { identityKey }),
-      masks: policy.masks,
-      digests: digestsOf(policy),
-    },
-  })
   const metrics = createMetrics(world.version, {
     replaced: pool.replaced,
     spool: spool.state,
     sinks: () => sinks.state(),
   })
-  const bundleOptions = {
-    path: mcp.path,
-    userAgent: `mcp-opa-sidecar/${world.version}`,
-    persistence: config.persistence,
-    maxAge: mcp.bundleMaxAge,
-  }
-  const bundles = createBundles(config.bundles, bundleOptions, {
-    take: (policy, swapped) =>
-      pool.activate(judgingBy(policy), () => {
-        origin = { labels, bundles: policy.revisions }
-        swapped()
-      }),
-    news: metrics.bundles,
-    failed(name, { code, message }) {
-      log.error({ bundle: name, code, error: message }, 'the bundle is not active')
-      void lifecycle({
-        code: 'bundle_failed',
-        bundle: name,
-        failure: code,
-        error: message.slice(0, 1000).toWellFormed(),
-      })
-    },
+  const { bundles, beside, setKeys, ...made } = await composePolicies(config, world, {
+    pool,
+    metrics,
+    labels,
+    digestKey,
+    lifecycle: (cause) => void lifecycle(cause),
+    record: (line) => void spool.record(line, 'best_effort'),
   })
-  await bundles.start()
-  const keys =
-    mcp.identity.kind === 'pomerium' ? await createKeyStore(mcp.identity.keys, pool.setKeys) : undefined
+  origin = made.origin
+  const keys = mcp.identity.kind === 'pomerium' ? await createKeyStore(mcp.identity.keys, setKeys) : undefined
   const keyError = keys?.state().error
   if (keyError !== undefined)
     log.error(
@@ -145,7 +116,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   const upstream = openUpstream(config, world)
   const context: Context = {
     ports: {
-      judge: judgeWith(pool, bundles.stale, keys?.refresh, replay),
+      judge: beside(judgeWith(pool, bundles.stale, keys?.refresh, replay)),
       forward: upstream.forward,
       decline: upstream.decline,
       record: counting.record,
@@ -165,7 +136,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       ...(identityKey && { identityKey }),
     },
     ...createKept(secret, Date.now),
-    origin: () => origin,
+    origin: () => origin(),
   }
   const sinks = startSinks(
     config.audit.outputs,
@@ -178,7 +149,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
         : log.warn({ sink, answer: kind, error: said, event_id }, 'a sink did not take records'),
   )
   spool.retain()
-  const revision = revisionOf(origin)
+  const revision = revisionOf(origin())
   await lifecycle({ code: 'started', revision })
   bundles.onActivated(({ from, to }) => {
     const change = { from: from?.revisions ?? {}, to: to.revisions }
@@ -220,9 +191,8 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     revision,
     async close(clean) {
       await upstream.close()
-      await bundles.close()
+      await made.close()
       await reporter?.close()
-      await pool.close()
       await keys?.close()
       await counting.close()
       await lifecycle({ code: clean ? 'stopped' : 'stopped_with_calls_cut' })
@@ -300,11 +270,6 @@ function judgeWith(
     return (await refresh()) ? once(question) : judged
   }
 }
-
-const digestsOf = ({ digests }: Policy) => ({
-  policy_digest: digests.policy,
-  data_digest: digests.data,
-})
 
 const keysFault = (state: { loaded: boolean; error: string | undefined } | undefined): string | undefined =>
   state && !state.loaded ? `the keys that verify assertions are not loaded: ${state.error}` : undefined

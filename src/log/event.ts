@@ -216,14 +216,28 @@ function head(origin: Origin, facts: Facts) {
   }
 }
 
-/** `custom` is last and not empty, so the text ends in `}}`; U+2028 and U+2029 end a line for some readers. */
+/** `custom` is last and not empty, so the text ends in `}}`. */
 function open(event: object): OpenLine {
-  const text = JSON.stringify(event).replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029')
-  return text.slice(0, -2) as OpenLine
+  return safe(JSON.stringify(event)).slice(0, -2) as OpenLine
 }
+
+/** U+2028 and U+2029 end a line for some readers. */
+const safe = (text: string): string => text.replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029')
 
 /** An assertion that was used before decided this: it may be a copy. */
 export const markReplayed = (line: OpenLine): OpenLine => `${line},"assertion_replayed":true` as OpenLine
+
+/** What a policy that is only tried would have answered, in the record of the decision. */
+export const withCandidate = (line: OpenLine, candidate: JsonObject): OpenLine =>
+  `${line},"candidate":${safe(JSON.stringify(candidate))}` as OpenLine
+
+/** The same, where it came after that record was written: both answers, under the id of the decision. */
+export const candidateEvent = (
+  origin: Origin,
+  facts: Facts,
+  more: { candidate: JsonObject; enforced: JsonObject },
+): OpenLine =>
+  open({ ...head(origin, facts), custom: { event: 'candidate', event_id: facts.event_id, ...more } })
 
 /** @param prev the hash of the line before, which ties one to the other */
 export const finishLine = (line: OpenLine, seq: number, prev?: Buffer): string =>

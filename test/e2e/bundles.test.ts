@@ -166,6 +166,65 @@ describe.skipIf(noOpa)('the life of a bundle', async () => {
     })
   }, 60_000)
 
+  test('a candidate answers beside the policy in force, is recorded and counted, and changes nothing', async () => {
+    const { server, upstream } = await parts()
+    server.serve('/mcp.tar.gz', one as Buffer)
+    server.serve('/data.tar.gz', await data(['a']))
+    const from = config(server)
+    const sidecar = await sidecarOf(upstream, {
+      ...from,
+      persistence_directory: join(folder, 'store-of-candidate'),
+      bundles: {
+        ...from.bundles,
+        next: { service: 'policies', resource: 'next.tar.gz', polling },
+      },
+      plugins: { mcp: { candidate: { bundles: { data: 'next' } } } },
+    })
+    const allowed = (seen: { status: number; text: string }) =>
+      seen.status === 200 && !seen.text.includes('isError')
+    await until(() => ask(sidecar, 'a'), allowed)
+    // It is not there yet, which holds up nothing.
+    expect(await health(sidecar, '?bundles&plugins')).toMatchObject({ status: 200 })
+    const metrics = async () => (await fetch(`${sidecar.admin}/metrics`)).text()
+    await until(metrics, (text) => /mcp_candidate_failures_total\{reason="no_bundle"\} [1-9]/.test(text))
+
+    server.serve('/next.tar.gz', await data(['b']))
+    const decisions = () => sidecar.records().filter((event) => event.custom.candidate !== undefined)
+    await until(
+      async () => [allowed(await ask(sidecar, 'a')), decisions().length] as const,
+      ([, count]) => count > 0,
+    )
+    expect(allowed(await ask(sidecar, 'b'))).toBe(false)
+    await until(decisions, (events) => events.some((event) => event.custom.candidate.allow))
+    for (const event of decisions()) {
+      const enforced = event.custom.event === 'candidate' ? event.custom.enforced : event.result
+      expect(event.custom.candidate).toEqual({
+        allow: !enforced.allow,
+        reasons: [{ code: 'one', title: 'one' }],
+        revision: 'one, b',
+      })
+      if (event.custom.event === 'decision') expect(event.bundles.data.revision).toBe('a')
+    }
+    const counted = await metrics()
+    expect(counted).toMatch(
+      /mcp_candidate_flips_total\{method="tools\/call",tool="other",direction="allow_to_deny"\} [1-9]/,
+    )
+    expect(counted).toMatch(
+      /mcp_candidate_flips_total\{method="tools\/call",tool="other",direction="deny_to_allow"\} [1-9]/,
+    )
+    // One whose canaries do not hold is not tried, and the one before goes on being so.
+    server.serve(
+      '/next.tar.gz',
+      await data([], { canaries: { a: { input: { tool: { name: 'a' } }, allow: true } } }),
+    )
+    await until(metrics, (text) =>
+      /bundle_failed_load_counter\{name="next",[^}]*message="canaries"\}/.test(text),
+    )
+    expect(await health(sidecar, '?bundles')).toMatchObject({ status: 200 })
+    expect(allowed(await ask(sidecar, 'a'))).toBe(true)
+    expect(upstream.requests().every((request) => request.json.params.name === 'a')).toBe(true)
+  }, 60_000)
+
   test('the same service, keys and status as for the real opa: both ask, verify and report alike', async () => {
     const { server, upstream } = await parts()
     const { publicKey, privateKey } = generateKeyPairSync('ec', {

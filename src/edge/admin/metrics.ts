@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { SinkState } from '../audit/sinks/runner.ts'
+import type { CandidatePorts } from '../bundles/candidate.ts'
 import type { BundleNews } from '../bundles/status.ts'
 import { sinkMetrics } from './sink-metrics.ts'
 
@@ -10,6 +11,10 @@ export type Metrics = {
   replayed: () => void
   observe: (method: string, status: number, seconds: number) => void
   bundles: BundleNews
+  candidate: {
+    compared: CandidatePorts['compared']
+    failed: CandidatePorts['failed']
+  }
   plugin: (name: string, ready: boolean) => void
   text: () => Promise<string>
   contentType: string
@@ -57,6 +62,37 @@ function bundleMetrics(registers: Registry[]): BundleNews {
     },
     failed: (name, error) => failures.inc({ name, code: 'bundle_error', message: error.code }),
     mended: () => undefined,
+  }
+}
+
+/** Names of tools that are told apart; the rest is `other`, for a server may name as many as it likes. */
+const TOOLS = 200
+
+function candidateMetrics(registers: Registry[]): Metrics['candidate'] {
+  const counter = (name: string, help: string, labelNames: string[]) =>
+    new Counter({ name, help, labelNames, registers })
+  const answers = counter('mcp_candidate_answers_total', 'Decisions that the candidate gave an answer to.', [
+    'method',
+  ])
+  const flips = counter(
+    'mcp_candidate_flips_total',
+    'Answers of the candidate that are not the enforced one.',
+    ['method', 'tool', 'direction'],
+  )
+  const failures = counter('mcp_candidate_failures_total', 'Decisions that the candidate had no answer to.', [
+    'reason',
+  ])
+  const tools = new Set<string>()
+  const labelOf = (tool: string | undefined): string => {
+    if (tool !== undefined && tools.size < TOOLS) tools.add(tool)
+    return tool !== undefined && tools.has(tool) ? tool : 'other'
+  }
+  return {
+    compared({ method, tool }, flip) {
+      answers.inc({ method })
+      if (flip) flips.inc({ method, tool: labelOf(tool), direction: flip })
+    },
+    failed: (reason) => failures.inc({ reason }),
   }
 }
 
@@ -136,6 +172,7 @@ export function createMetrics(
     replayed: () => replays.inc(),
     observe: (method, code, seconds) => duration.observe({ code, handler: 'mcp', method }, seconds),
     bundles: bundleMetrics(registers),
+    candidate: candidateMetrics(registers),
     plugin(name, ready) {
       status.set({ name, status: ready ? 'OK' : 'NOT_READY' }, 1)
       status.set({ name, status: ready ? 'NOT_READY' : 'OK' }, 0)

@@ -1,7 +1,7 @@
-import type { Policy } from '../judge/bundle.ts'
+import type { Policy, Source } from '../judge/bundle.ts'
 import { createService, type ServiceClient } from '../services/client.ts'
 import type { Service } from '../services/settings.ts'
-import { type Change, createActivation, type Delivered } from './activation.ts'
+import { type Activation, type Change, createActivation, type Delivered } from './activation.ts'
 import type { Content } from './archive.ts'
 import { download } from './download.ts'
 import { BundleError } from './failure.ts'
@@ -31,6 +31,8 @@ export type Bundles = {
 export type BundlesPorts = {
   /** puts a policy in force: see `Pool.activate` */
   take: (policy: Policy, swapped: () => void) => Promise<void>
+  /** the same for the threads of the candidate */
+  tryOut?: (policy: Policy, swapped: () => void) => Promise<void>
   /** counts */
   news: BundleNews
   /** told once for each different reason why a bundle is not active, not at each try */
@@ -47,6 +49,8 @@ export type BundlesOptions = {
   maxAge: number | undefined
   /** milliseconds between two looks at files */
   filesEvery?: number
+  /** by bundle, the one that is tried in its place */
+  candidate?: Record<string, string>
 }
 
 /** Milliseconds between two looks at files. */
@@ -66,10 +70,15 @@ export function createBundles(
   const store =
     options.persistence === undefined && !persists ? undefined : createStore(options.persistence ?? KEPT)
   const clients = new Map<string, ServiceClient>()
+  const { candidate = {} } = options
+  /** those that are only tried */
+  const trials = new Set(Object.values(candidate))
   const names = Object.keys(settings)
+  const enforced = names.filter((name) => !trials.has(name))
   const listeners: ((change: Change) => void)[] = []
   const statuses = createStatuses(
     names,
+    enforced,
     () => new Date(),
     () => performance.now(),
   )
@@ -85,21 +94,40 @@ export function createBundles(
     said.set(name, error.message)
     ports.failed(name, error)
   }
-  const activation = createActivation({
-    bundles: settings,
-    load: (sources) => loadPolicy(sources, path),
-    take: ports.take,
-    floor: (name) => floors.get(name),
-    failed,
-    activated(change) {
+  const pick = (which: string[]): BundleSettings =>
+    Object.fromEntries(Object.entries(settings).filter(([name]) => which.includes(name)))
+  const common = {
+    load: (sources: Source[]) => loadPolicy(sources, path),
+    floor: (name: string) => floors.get(name),
+  }
+  const told =
+    (of: (name: string) => boolean, listeners: ((change: Change) => void)[]) => (change: Change) => {
       for (const name of change.brought.keys()) {
+        if (!of(name)) continue
         said.delete(name)
         news.activated(name, change.to.revisions[name]?.revision)
         keep(name, change)
       }
       for (const listener of listeners) listener(change)
-    },
+    }
+  const activation = createActivation({
+    ...common,
+    bundles: pick(enforced),
+    take: ports.take,
+    failed,
+    activated: told(() => true, listeners),
   })
+  /** With the bundles in force, but for those that others are tried for. */
+  const trial =
+    trials.size > 0 && ports.tryOut
+      ? createActivation({
+          ...common,
+          bundles: pick(enforced.map((name) => candidate[name] ?? name)),
+          take: ports.tryOut,
+          failed: (name, error) => failed(trials.has(name) ? name : ([...trials][0] ?? name), error),
+          activated: told((name) => trials.has(name), []),
+        })
+      : undefined
 
   const keeping = new Set<Promise<void>>()
   const keep = (name: string, { to, brought }: Change) => {
@@ -159,7 +187,12 @@ export function createBundles(
     })
 
   const bring = async (name: string, content: Content): Promise<Delivered> => {
-    const delivered = await activation.deliver(name, content)
+    const tried = enforced.includes(name) && Object.hasOwn(candidate, name) ? undefined : trial
+    const delivered = trials.has(name)
+      ? await (trial as Activation).deliver(name, content)
+      : await activation.deliver(name, content)
+    // After the policy in force, and without a say in what becomes of the bundle there.
+    if (!trials.has(name) && delivered.kind !== 'failed') tried?.deliver(name, content).catch(() => undefined)
     if (delivered.kind === 'unchanged') {
       said.delete(name)
       news.mended(name)
@@ -205,7 +238,8 @@ export function createBundles(
       for (const [name, source] of Object.entries(settings)) {
         if (source.kind === 'file') {
           const seen = await lookAt(source.path)
-          results.push(await readFile(name, source))
+          const result = await readFile(name, source)
+          if (!trials.has(name)) results.push(result)
           loops.push(watch(name, source, seen))
         } else {
           if (source.persist) await bringKept(name)
@@ -213,7 +247,7 @@ export function createBundles(
         }
       }
       const bad = results.find((result) => result.kind === 'failed')
-      const alone = Object.values(settings).every((source) => source.kind === 'file')
+      const alone = enforced.every((name) => settings[name]?.kind === 'file')
       if (alone && bad?.kind === 'failed') throw bad.error
     },
     policy: activation.policy,

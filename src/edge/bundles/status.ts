@@ -40,10 +40,16 @@ export type Statuses = BundleNews & {
 }
 
 /**
+ * @param needed those without which nothing is decided
  * @param clock of the dates
  * @param passed milliseconds that do not jump
  */
-export function createStatuses(names: string[], clock: () => Date, passed: () => number): Statuses {
+export function createStatuses(
+  names: string[],
+  needed: string[],
+  clock: () => Date,
+  passed: () => number,
+): Statuses {
   const statuses: Record<string, BundleStatus> = {}
   for (const name of names) statuses[name] = { name, type: 'snapshot' }
   const confirmedAt = new Map<string, number>()
@@ -94,11 +100,11 @@ export function createStatuses(names: string[], clock: () => Date, passed: () =>
     seen: (name, ago) => void confirmedAt.set(name, passed() - ago),
     all: () => structuredClone(statuses),
     age() {
-      const times = names.map((name) => confirmedAt.get(name))
+      const times = needed.map((name) => confirmedAt.get(name))
       return times.includes(undefined) ? undefined : passed() - Math.min(...(times as number[]))
     },
     fault() {
-      const not = names.filter((name) => statuses[name]?.last_successful_activation === undefined)
+      const not = needed.filter((name) => statuses[name]?.last_successful_activation === undefined)
       if (not.length === 0) return undefined
       return not.map((name) => `${name} (${statuses[name]?.message ?? 'it has not come yet'})`).join(', ')
     },
