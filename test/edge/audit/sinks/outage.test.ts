@@ -72,12 +72,15 @@ const idsOfBulk = ({ text }: Received) =>
 const created: Answers = (request, response) =>
   answer(response, 200, { errors: false, items: idsOfBulk(request).map(() => ({ create: { status: 201 } })) })
 
+/** How many records a request of any of the three has. */
+const ids = (text: string): number => new Set(text.match(/"(?:event_id|_id)":"[^"]+"/g)).size
+
 const FAULTS: [name: string, fault: Answers][] = [
   ['503', (_request, response) => answer(response, 503)],
   ['429', (_request, response) => answer(response, 429, '', { 'retry-after': '0' })],
   [
     '413 for all that is more than one',
-    (request, response) => answer(response, request.text.length > 2_000 ? 413 : 503),
+    (request, response) => answer(response, ids(request.text) > 1 ? 413 : 503),
   ],
   ['cut before the answer', (_request, _response, socket) => socket.destroy()],
   [
@@ -111,6 +114,7 @@ test('whatever a receiver does: nothing lost, nothing out of order, decisions as
       plugins: {
         mcp: { limits: { identity_per_second: 10_000 } },
         mcp_audit: {
+          shutdown_grace_period: '20s',
           output: [
             { type: 'http', url: `${opa.url}/logs`, ...RETRY },
             { type: 'splunk', url: `${hec.url}/services/collector/event`, token: 't', ...RETRY },
@@ -139,6 +143,11 @@ test('whatever a receiver does: nothing lost, nothing out of order, decisions as
     for (const receiver of receivers) receiver.fail()
     for (let i = 0; i < 3; i++) await client.allowed()
   }
+  // None was taken for a record that is never taken.
+  const dead = await (await fetch(`${sidecar.admin}/metrics`)).text()
+  expect([...dead.matchAll(/^mcp_sink_dead_letters_total\{.*\} (\d+)$/gm)].map(([, count]) => count)).toEqual(
+    ['0', '0', '0'],
+  )
   const written = sidecar.records().length
   expect(written).toBeGreaterThan(FAULTS.length * 30)
   expect(await sidecar.stop()).toBe(0)
@@ -180,6 +189,7 @@ test('item errors and one record that is never taken do not hold up the rest', a
     config: {
       plugins: {
         mcp_audit: {
+          shutdown_grace_period: '20s',
           buffer: { path: join(folder, 'spool') },
           output: [{ type: 'opensearch', url: bulk.url, ...RETRY }],
         },
@@ -209,6 +219,7 @@ test('a sidecar that is killed in an outage goes on where it was', async () => {
   const config = {
     plugins: {
       mcp_audit: {
+        shutdown_grace_period: '20s',
         buffer: { path: join(folder, 'spool') },
         output: [{ type: 'http', url: `${opa.url}/logs`, ...RETRY }],
       },
