@@ -81,8 +81,8 @@ function classifyModern(message: Message, headers: McpHeaders, meta: JsonObject)
 
 const mismatch = (): Classified => ({ ok: false, fault: 'header_mismatch', code: HEADER_MISMATCH })
 
-/** Revisions are dates; nothing else that came is told back. */
-const REVISION = /^\d{4}-\d{2}-\d{2}$/
+/** The protocol asks that the version is named again; what is longer than one could be is not. */
+const REVISION = /^[A-Za-z0-9.-]{1,16}$/
 
 /** What claims to be modern is told the modern ones only: legacy versions are agreed on by `initialize`. */
 function unsupported(requested: string, supported: readonly string[]): Classified {
