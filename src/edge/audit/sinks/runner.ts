@@ -51,6 +51,9 @@ export type RunnerSettings = {
 /** Characters that are parsed and projected in one go: decisions are made on the same event loop. */
 const SLICE = 32 << 10
 
+/** Milliseconds that a sink has to let go of what it holds, when it may do no more. */
+const LET_GO = 1_000
+
 /** What an operator is told of, beside the metrics. */
 export type Told = { kind: Answer['kind'] | 'dead_letter'; said: string; event_id?: string }
 
@@ -247,8 +250,8 @@ export function runSink(
       clearTimeout(timer)
       ended.abort()
       rouse.abort()
-      await done
-      await sink.close()
+      // A disk that does not answer must not keep the process.
+      await Promise.race([done.then(sink.close), sleep(LET_GO, undefined, { ref: false })])
       return clean
     },
   }

@@ -81,7 +81,13 @@ export function createSplunkSink(
       }
       if (code !== undefined && SETTINGS.has(code)) return { kind: 'retry', said, ...detail, slow: true }
       const bad = rest['invalid-event-number']
-      if (reply.status === 400 && typeof bad === 'number' && bad >= 0 && bad < batch.length) {
+      if (
+        reply.status === 400 &&
+        typeof bad === 'number' &&
+        Number.isInteger(bad) &&
+        bad >= 0 &&
+        bad < batch.length
+      ) {
         const again = batch.map((_line, index) => index).filter((index) => index !== bad)
         return { kind: 'partly', said, refused: new Map([[bad, `${said}: ${detail.detail ?? ''}`]]), again }
       }

@@ -76,6 +76,8 @@ test.each([
   ['fewer items than were sent', JSON.stringify({ errors: false, items: [{ create: { status: 201 } }] })],
   ['items without a status', JSON.stringify({ errors: false, items: [{}, {}, {}, {}] })],
   ['an empty object', '{}'],
+  ['items that are none', JSON.stringify({ items: [null, 1, 'x', []] })],
+  ['a status that is none', JSON.stringify({ items: Array(4).fill({ create: { status: '201' } }) })],
 ])('200 with %s is no acceptance', async (_name, body) => {
   const { url } = await started(startReceiver((_request, response) => answer(response, 200, body)))
   expect((await sinkTo(url).send(batch, never)).kind).toBe('retry')

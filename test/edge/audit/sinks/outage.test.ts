@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { createIssuer, people } from '../../../support/assertions.ts'
 import { CLIENTS } from '../../../support/clients.ts'
 import {
@@ -14,7 +14,7 @@ import {
   startReceiver,
 } from '../../../support/receiver.ts'
 import { type Recorder, startRecorder } from '../../../support/recorder.ts'
-import { type Sidecar, startSidecar } from '../../../support/sidecar.ts'
+import { type Sidecar, type SidecarOptions, startSidecar } from '../../../support/sidecar.ts'
 
 /**
  * The real program with three outputs while what receives them fails in every way, time scaled: its shortest wait is a
@@ -26,6 +26,16 @@ beforeAll(async () => {
   upstream = await startRecorder()
 })
 afterAll(() => upstream.close())
+const started: Sidecar[] = []
+// One that a failed test leaves goes on sending, to whoever has the port next.
+afterEach(async () => {
+  for (const sidecar of started.splice(0)) await sidecar.stop('SIGKILL')
+})
+const start = async (options: SidecarOptions): Promise<Sidecar> => {
+  const sidecar = await startSidecar(options)
+  started.push(sidecar)
+  return sidecar
+}
 
 /** A real client of a person whose merges are allowed, and whose deletions are not. */
 const connect = async (url: string) => {
@@ -107,7 +117,7 @@ test('whatever a receiver does: nothing lost, nothing out of order, decisions as
     patient(idsOfBulk, created),
   ])
   const receivers = [opa, hec, bulk]
-  const sidecar = await startSidecar({
+  const sidecar = await start({
     upstream: upstream.url,
     jwks: issuer.jwks,
     config: {
@@ -183,7 +193,7 @@ test('item errors and one record that is never taken do not hold up the rest', a
   const created_ids: string[] = []
   const bulk = await startReceiver(items)
   const folder = mkdtempSync(join(tmpdir(), 'mcp-outage-'))
-  const sidecar: Sidecar = await startSidecar({
+  const sidecar: Sidecar = await start({
     upstream: upstream.url,
     jwks: issuer.jwks,
     config: {
@@ -226,7 +236,7 @@ test('a sidecar that is killed in an outage goes on where it was', async () => {
     },
   }
   const options = { upstream: upstream.url, jwks: issuer.jwks, config }
-  const first = await startSidecar(options)
+  const first = await start(options)
   const client = await connect(first.url)
   await client.allowed()
   opa.fail((_request, response) => answer(response, 503))
@@ -234,7 +244,7 @@ test('a sidecar that is killed in an outage goes on where it was', async () => {
   // On disk within 100 ms; what is only with the kernel is there after a kill too.
   expect(await first.stop('SIGKILL')).toBe('SIGKILL')
   opa.fail()
-  const second = await startSidecar(options)
+  const second = await start(options)
   await (await connect(second.url)).allowed()
   expect(await second.stop()).toBe(0)
   expect([...new Set(opa.taken)]).toEqual(second.records().map(({ custom }) => custom.event_id as string))

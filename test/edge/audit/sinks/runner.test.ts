@@ -226,3 +226,10 @@ test('a closed spool ends the work', async () => {
   source.close()
   expect(await runner.stop(10_000)).toBe(true)
 })
+
+test('a sink that does not answer to its end does not keep the process', async () => {
+  const { source, sent, runner } = start(() => new Promise<Answer>(() => undefined))
+  source.add(...lines(1))
+  await expect.poll(() => sent.length).toBe(1)
+  expect(await runner.stop(1)).toBe(false)
+})

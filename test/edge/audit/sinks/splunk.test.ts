@@ -95,6 +95,17 @@ test('where Splunk says which event is bad, that one is kept and the others are 
   expect(got.kind === 'partly' && [...got.refused.keys()]).toEqual([1])
 })
 
+test.each([1.5, -1, 3, '1', null, {}])(
+  'an event number that is none (%j) is not believed',
+  async (number) => {
+    const { url, close } = await startReceiver((_request, response) =>
+      answer(response, 400, { text: 'Invalid data format', code: 6, 'invalid-event-number': number }),
+    )
+    ends.push(close)
+    expect((await sinkTo(url).send(batch, never)).kind).toBe('refused')
+  },
+)
+
 test.each([
   ['a page of a proxy', '<html>ok</html>'],
   ['nothing', ''],
