@@ -73,6 +73,8 @@ export type SpoolPorts = {
   /** milliseconds since the epoch */
   now: () => number
   newId: () => string
+  /** milliseconds on a clock that nobody sets */
+  elapsed?: () => number
   /** a signed checkpoint of the log with this id; without it there are only those at the start of each file, unsigned */
   sign?: ((id: string, size: number, root: Buffer) => string) | undefined
   fdatasync?: (fd: number, done: (failure: Error | null) => void) => void
@@ -99,7 +101,7 @@ type Open = { first: number; path: string; fd: number; bytes: number; opened: nu
  */
 export function openSpool(
   settings: SpoolSettings,
-  { say, now, newId, sign, fdatasync: sync = fdatasync }: SpoolPorts,
+  { say, now, newId, elapsed = () => performance.now(), sign, fdatasync: sync = fdatasync }: SpoolPorts,
 ): Spool {
   const { folder, maxBytes, segmentBytes, reserveBytes } = settings
   // One level only: a path whose parent is missing is more often a slip, or a volume that is not mounted.
@@ -161,7 +163,7 @@ export function openSpool(
     if (!reserve.there()) return error ?? 'the disk is full'
     if (total() + bytes > maxBytes - reserveBytes) return 'the spool is full (buffer.max_bytes)'
     if (unsyncedBytes > UNSYNCED) return 'the disk is too slow'
-    if (syncing && now() - syncing.since > PATIENCE) return 'the disk does not answer'
+    if (syncing && elapsed() - syncing.since > PATIENCE) return 'the disk does not answer'
     return undefined
   }
 
@@ -285,7 +287,7 @@ export function openSpool(
     for (const entry of taken) {
       if (!there.has(entry)) lose(entry)
       if (there.has(entry) && entry.keep === 'required' && settings.durability === 'disk')
-        durable.push({ seq, since: now(), done: entry.done })
+        durable.push({ seq, since: elapsed(), done: entry.done })
       else entry.done(there.has(entry))
     }
     if (settings.durability === 'disk') void bringToDisk()
@@ -312,8 +314,9 @@ export function openSpool(
   const dueToRotate = () =>
     !suspect &&
     !foreign &&
-    current.bytes > 0 &&
-    now() >= rotateFrom &&
+    // More than the line that each begins with.
+    seq > current.first &&
+    elapsed() >= rotateFrom &&
     (current.bytes >= segmentBytes || now() - current.opened >= settings.segmentAge)
 
   /** A file is whole on disk before the next is begun, so that a hole between two is never an accident. */
@@ -328,7 +331,7 @@ export function openSpool(
       if (!suspect) beginFile()
     } catch (failure) {
       error = (failure as Error).message
-      rotateFrom = now() + ROTATE_AGAIN
+      rotateFrom = elapsed() + ROTATE_AGAIN
     }
     rotating = undefined
     flush()
@@ -373,7 +376,7 @@ export function openSpool(
         if (!suspect && settings.durability === 'disk' && durable.length > 0) void bringToDisk()
       })
     })
-    syncing = { since: now(), done }
+    syncing = { since: elapsed(), done }
     return done
   }
   /** Refuses those that wait for a disk that fails. */
@@ -452,15 +455,15 @@ export function openSpool(
 
   const tick = () => {
     if (over) return
-    const overdue = durable.filter(({ since }) => now() - since > PATIENCE)
+    const overdue = durable.filter(({ since }) => elapsed() - since > PATIENCE)
     if (overdue.length > 0) {
       durable = durable.filter((entry) => !overdue.includes(entry))
       error = 'the disk does not answer'
       for (const entry of overdue) entry.done(false)
     }
-    if (rotating && syncing && now() - syncing.since > PATIENCE) {
+    if (rotating && syncing && elapsed() - syncing.since > PATIENCE) {
       rotating = undefined
-      rotateFrom = now() + ROTATE_AGAIN
+      rotateFrom = elapsed() + ROTATE_AGAIN
     }
     prune()
     watch()
@@ -523,8 +526,8 @@ export function openSpool(
       closing = true
       flush()
       while (rotating) await new Promise<void>((resolve) => setTimeout(resolve, 1))
-      const until = now() + PATIENCE
-      while (synced.seq < seq && !suspect && now() < until)
+      const until = elapsed() + PATIENCE
+      while (synced.seq < seq && !suspect && elapsed() < until)
         await Promise.race([bringToDisk(), new Promise((resolve) => setTimeout(resolve, PATIENCE).unref())])
       clearInterval(timer)
       await keeping

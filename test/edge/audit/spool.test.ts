@@ -196,7 +196,7 @@ test('a disk that does not answer refuses what is required, answers denials, and
   }
   const folder = fresh()
   let time = 0
-  const spool = open(folder, { durability: 'disk' }, { fdatasync: sync, now: () => time })
+  const spool = open(folder, { durability: 'disk' }, { fdatasync: sync, elapsed: () => time })
   const waiting = spool.record(line('waits'), 'required')
   await expect.poll(() => held.length).toBe(1)
   time = 3_000
