@@ -7,7 +7,18 @@ import {
   type EventStore,
   StreamableHTTPServerTransport,
 } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
+import { ElicitResultSchema } from '@modelcontextprotocol/sdk/types.js'
 import * as z from 'zod/v4'
+
+/** What `ask` asks of the client. */
+export const ASKS = {
+  message: 'Who are you?',
+  requestedSchema: {
+    type: 'object' as const,
+    properties: { name: { type: 'string' as const } },
+    required: ['name'],
+  },
+}
 
 /** What the tools of a server in a test wait for, and what they were called with. */
 export type Stage = {
@@ -66,6 +77,10 @@ export function buildV1Server(stage: Stage): McpServer {
     ran('announce')
     await server.server.sendLoggingMessage({ level: 'info', data: 'hear, hear' })
     return text('announced')
+  })
+  server.registerTool('ask', { description: 'asks first', inputSchema: {} }, async (_args, extra) => {
+    const answer = await extra.sendRequest({ method: 'elicitation/create', params: ASKS }, ElicitResultSchema)
+    return text(JSON.stringify(answer))
   })
   server.registerResource('note', 'test://note', {}, (uri) => ({
     contents: [{ uri: uri.href, text: 'a note' }],

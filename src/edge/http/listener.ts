@@ -369,6 +369,6 @@ const exchangeOf = ({ ports }: Context, arrival: Arrival): Exchange => ({
 const methodLabel = (method: string | undefined): string =>
   ['POST', 'GET', 'DELETE'].includes(method ?? '') ? String(method).toLowerCase() : 'other'
 
-/** Where the session is in the address, and nothing can be resumed. */
+/** Where the session is in the address, nothing can be resumed, and no revision says which headers there are. */
 const withoutSession = ({ protocolVersion }: McpHeaders): McpHeaders =>
-  protocolVersion === undefined ? {} : { protocolVersion }
+  protocolVersion === undefined ? { none: true } : { none: true, protocolVersion }

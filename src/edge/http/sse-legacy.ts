@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { METHOD_NOT_FOUND } from '../../mcp/error.ts'
 import { writeFrame } from '../../mcp/sse.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import type { Answer, Arrival } from '../../pep/ports.ts'
@@ -99,7 +100,10 @@ export async function answerOnStream(
     const answer = await (entered ? handle(asked) : full(asked))
     if (answer.kind !== 'message') return note()
     if (answer.session !== undefined) stream.token = answer.session
-    if (!response.headersSent && answer.status !== 200)
+    const said = readUpstream(answer.text)
+    // A client that asks for a newer revision first reads this on the stream, as from the server itself.
+    const unknown = said?.kind === 'response' && said.error?.code === METHOD_NOT_FOUND
+    if (!response.headersSent && answer.status !== 200 && !unknown)
       return await writeAnswer(
         response,
         answer,
@@ -109,7 +113,7 @@ export async function answerOnStream(
       )
     note()
     // What has no id is no answer to anything, and on the stream it would be no message.
-    if (readUpstream(answer.text)?.kind === 'response') stream.write(answer.text)
+    if (said?.kind === 'response') stream.write(answer.text)
   } finally {
     if (entered) stream.leave()
   }
