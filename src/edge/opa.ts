@@ -29,6 +29,10 @@ export async function findOpa(given: string | undefined, path: string | undefine
   return opa
 }
 
+/** What `opa` says is wrong, on either stream; without what it says of manifests that it is not to read. */
+export const complaintOf = (stdout: string, stderr: string): string =>
+  `${stderr}\n${stdout}`.replace(/^Warning: \.manifest file found.*$/gm, '').trim()
+
 export const opaAt =
   (file: string): Opa =>
   (args, cwd) =>

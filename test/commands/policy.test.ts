@@ -149,6 +149,12 @@ todo_later if false
     })
   })
 
+  test('the library’s own tests, which have functions that ask entrypoints', async () => {
+    const { code, stdout } = await sidecar('test', '--no-library', join(root, 'rego'))
+    expect(stdout).toMatch(/^\d+ tests, (\d+) pass in opa, \1 in WebAssembly, 0 skipped, 0 different\n$/)
+    expect(code).toBe(0)
+  })
+
   test('no tests are no pass', async () => {
     const { code, stderr } = await sidecar('test', join(root, 'bundles/default'))
     expect(code).toBe(1)

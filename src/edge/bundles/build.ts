@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { loadPolicyFiles, type Policy } from '../judge/bundle.ts'
-import { type Opa, OpaError } from '../opa.ts'
+import { complaintOf, type Opa, OpaError } from '../opa.ts'
 
 /** What comes with the program: the library of rules, and what a policy may call. */
 const shipped = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
@@ -107,7 +107,7 @@ export async function buildPolicy(opa: Opa, build: Build): Promise<{ revision: s
       [...args, '--revision', revision, ...build.more, '--output', part],
       staged.cwd,
     )
-    if (code !== 0) throw new OpaError(`opa build: ${(stderr || stdout).trim()}`)
+    if (code !== 0) throw new OpaError(`opa build: ${complaintOf(stdout, stderr)}`)
     const policy = await loadPolicyFiles({ bundle: part }, build.path)
     await rename(part, build.output)
     return { revision, policy }

@@ -89,7 +89,8 @@ _filled(part) if {
 
 _text(value) := value if is_string(value)
 
-_text(value) := format_int(value, 10) if {
+# Not `format_int`, which ends an evaluation in WebAssembly beyond 2^32.
+_text(value) := sprintf("%d", [value]) if {
 	is_number(value)
 	value >= 0
 	floor(value) == value
