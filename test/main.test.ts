@@ -31,8 +31,8 @@ test('each command that --help names has a help of its own, with its options', a
   const { stdout } = await cli(['--help'])
   const names = [...stdout.matchAll(/^ {2}([a-z-]+) {2,}\S/gm)].map((match) => match[1] ?? '')
   expect(names).toEqual(expect.arrayContaining(['run', 'check']))
-  for (const name of names) {
-    const help = await cli([name, '--help'])
+  const helps = await Promise.all(names.map(async (name) => ({ name, help: await cli([name, '--help']) })))
+  for (const { name, help } of helps) {
     expect(help, name).toMatchObject({ code: 0, stderr: '' })
     expect(help.stdout).toContain(`mcp-opa-sidecar ${name}`)
   }

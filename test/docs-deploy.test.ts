@@ -1,0 +1,101 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { loadPolicyFiles } from '../src/edge/judge/bundle.ts'
+import { createEvaluator } from '../src/edge/judge/evaluator.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+const PAGES = ['compose', 'kubernetes', 'pomerium', 'adopt', 'operate', 'comparison'].map(
+  (name) => `docs/${name}.md`,
+)
+const commandsOf = (path: string) =>
+  [...read(path).matchAll(/```sh\n([\s\S]*?)```/g)].flatMap((match) => (match[1] ?? '').trim().split('\n'))
+
+test.each(PAGES)('%s points to files that are there', (page) => {
+  const links = [...read(page).matchAll(/\]\(((?!http)[^)#]+)\)/g)].map((match) =>
+    join('docs', match[1] ?? ''),
+  )
+  const files = [...read(page).matchAll(/`((?:deploy|bundles)\/[\w./-]+)`/g)].map((match) => match[1] ?? '')
+  for (const path of [...links, ...files].filter(
+    (one) => one !== 'deploy/compose/run' && one !== 'deploy/compose/run/ca.pem',
+  ))
+    expect(existsSync(join(root, path)), path).toBe(true)
+})
+
+test('each command of the program in them is one that there is', () => {
+  const known = [
+    ...read('src/main.ts').matchAll(/^ {2}'?([a-z-]+)'?: \{ ?$|^ {2}'?([a-z-]+)'?: \{ does/gm),
+  ].map((match) => match[1] ?? match[2] ?? '')
+  const used = PAGES.flatMap((page) =>
+    [...read(page).matchAll(/(?:mcp-opa-sidecar|dist\/main\.js) ([a-z-]+)\b(?= [-/A-Z])/g)].map(
+      (match) => match[1] ?? '',
+    ),
+  )
+  expect(used.length).toBeGreaterThan(4)
+  for (const name of used) expect(known, name).toContain(name)
+})
+
+test('compose is used with profiles that there are', () => {
+  const { services } = parse(read('compose.yaml'), { merge: true }) as {
+    services: Record<string, { profiles?: string[] }>
+  }
+  const profiles = new Set(['*', ...Object.values(services).flatMap((service) => service.profiles ?? [])])
+  const used = commandsOf('docs/compose.md').flatMap((line) =>
+    [...line.matchAll(/--profile '?([\w*]+)'?/g)].map((m) => m[1] ?? ''),
+  )
+  expect(used.length).toBeGreaterThan(3)
+  for (const name of used) expect(profiles, name).toContain(name)
+})
+
+test('metrics that are alerted on are those that there are', async () => {
+  const names = [...read('docs/operate.md').matchAll(/\b((?:mcp|plugin|bundle)_[a-z_]+)\b/g)].map(
+    (match) => match[1] ?? '',
+  )
+  const source = ['metrics', 'bundle-metrics']
+    .map((name) => `src/edge/admin/${name}.ts`)
+    .filter((path) => existsSync(join(root, path)))
+    .map(read)
+    .join('')
+  expect(names.length).toBeGreaterThan(4)
+  for (const name of names) expect(source, name).toContain(name)
+})
+
+test('the switch of docs/operate.md lets nothing write', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'mcp-switch-'))
+  const script = commandsOf('docs/operate.md')
+    .filter((line) => !line.startsWith('mcp-opa-sidecar'))
+    .join('\n')
+  execFileSync('sh', ['-ec', script], { cwd: folder })
+  const ask = async (files: Record<string, string>, tool: string, args: object) => {
+    const policy = await loadPolicyFiles(files, 'mcp/main/decision')
+    const input = {
+      decision_id: 'd',
+      time: '2026-11-22T20:26:14.008Z',
+      time_ms: 1795379174008,
+      server: 'github',
+      protocol_version: '2025-11-25',
+      direction: 'to_server',
+      kind: 'request',
+      method: 'tools/call',
+      tool: { name: tool, declared: 'unknown' },
+      arguments: { owner: 'acme', repo: 'app', ...args },
+      params: {},
+      http: {},
+      identity: { source: 'pomerium', subject: 'mona', groups: ['engineering', 'maintainers'], claims: {} },
+    }
+    const evaluator = createEvaluator(policy.module, JSON.parse(policy.data))
+    const [answer] = evaluator.evaluate('mcp/main/decision', input) as { result: { allow: boolean } }[]
+    return answer?.result.allow
+  }
+  const policy = { mcp: join(root, 'bundles/default.tar.gz') }
+  const off = { ...policy, switch: join(folder, 'switch.tar.gz') }
+  const merge = ['merge_pull_request', { pullNumber: 7 }] as const
+  expect([await ask(policy, ...merge), await ask(off, ...merge)]).toEqual([true, false])
+  expect(await ask(off, 'list_issues', {})).toBe(true)
+  rmSync(folder, { recursive: true })
+})

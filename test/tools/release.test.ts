@@ -1,0 +1,35 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { checkChangelog, licences } from '../../tools/release.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+test('a version that the changelog does not begin with is a fault', () => {
+  expect(checkChangelog('1.2.3', '# Changelog\n\n## 1.2.3 (2026-11-26)\n\n## 1.2.2\n')).toEqual([])
+  expect(checkChangelog('1.2.2', '# Changelog\n\n## 1.2.3 (2026-11-26)\n\n## 1.2.2\n')).toHaveLength(1)
+  expect(checkChangelog('1.2', '# Changelog\n\n## 1.2.3\n')).toHaveLength(1)
+})
+
+test('every package that runs in production has a licence under which it may be given on', () => {
+  const { lines, faults } = licences()
+  expect(lines.length).toBeGreaterThan(5)
+  expect(faults).toEqual([])
+})
+
+test('npm run release:check writes the package, an SBOM and sums that are right', {
+  timeout: 120_000,
+}, async () => {
+  await promisify(execFile)(process.execPath, ['tools/release.ts'], { cwd: root })
+  const sums = readFileSync(`${root}/.cache/release/SHA256SUMS`, 'utf8')
+  expect(sums).toMatch(/LICENCES\.txt\n.*mcp-opa-sidecar-[\d.]+\.tgz\n.*sbom\.cdx\.json\n/)
+  await promisify(execFile)('sha256sum', ['--check', 'SHA256SUMS'], { cwd: `${root}/.cache/release` })
+  const sbom = JSON.parse(readFileSync(`${root}/.cache/release/sbom.cdx.json`, 'utf8')) as {
+    components: { name: string }[]
+  }
+  const names = sbom.components.map(({ name }) => name)
+  expect(names).toContain('undici')
+  expect(names).not.toContain('vitest')
+})
