@@ -55,6 +55,8 @@ export type BundlesOptions = {
 
 /** Milliseconds between two looks at files. */
 const FILES_EVERY = 2_000
+/** Milliseconds at the end for what is in hand. */
+const CLOSING = 2_000
 /** Where OPA keeps bundles if it is not told. */
 const KEPT = '.opa'
 
@@ -261,7 +263,9 @@ export function createBundles(
     async close() {
       stopping.abort()
       await Promise.all([...clients.values()].map((client) => client.close()))
-      await Promise.all(loops)
+      // A bundle that is just being loaded must not keep the process from its end.
+      const late = new Promise<void>((resolve) => setTimeout(resolve, CLOSING).unref())
+      await Promise.race([Promise.all(loops), late])
       await Promise.all(keeping)
     },
   }
