@@ -99,3 +99,34 @@ test('the switch of docs/operate.md lets nothing write', async () => {
   expect(await ask(off, 'list_issues', {})).toBe(true)
   rmSync(folder, { recursive: true })
 })
+
+test.each([
+  ['nothing', undefined, { allow: false }],
+  ['all', 'all', { allow: true, dry_run: { allow: false } }],
+  ['the code of the rule that denies', ['undeclared_arguments'], { allow: true, dry_run: { allow: false } }],
+  ['the code of another', ['read_only'], { allow: false }],
+])('config.dry_run of docs/adopt.md: %s', async (_name, dryRun, expected) => {
+  const policy = await loadPolicyFiles({ mcp: join(root, 'bundles/default.tar.gz') }, 'mcp/main/decision')
+  const data = JSON.parse(policy.data)
+  if (dryRun !== undefined) data.config.dry_run = dryRun
+  const input = {
+    decision_id: 'd',
+    time: '2026-11-22T20:26:14.008Z',
+    time_ms: 1795379174008,
+    server: 'github',
+    protocol_version: '2025-11-25',
+    direction: 'to_server',
+    kind: 'request',
+    method: 'tools/call',
+    tool: { name: 'list_issues', declared: 'listed' },
+    arguments: { owner: 'acme', repo: 'app', Owner: 'other' },
+    undeclared_arguments: ['/Owner'],
+    params: {},
+    http: {},
+    identity: { source: 'pomerium', subject: 'alice', groups: ['engineering'], claims: {} },
+  }
+  const [answer] = createEvaluator(policy.module, data).evaluate('mcp/main/decision', input) as {
+    result: object
+  }[]
+  expect(answer?.result).toMatchObject(expected)
+})

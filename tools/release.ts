@@ -45,6 +45,31 @@ export function licences(): { lines: string[]; faults: string[] } {
   return { lines: lines.sort(), faults }
 }
 
+type Bom = {
+  components: { name: string; version: string; 'bom-ref': string }[]
+  dependencies: { ref: string; dependsOn?: string[] }[]
+}
+
+/**
+ * CycloneDX of what runs in production. `npm sbom --omit=dev` leaves out what a development package needs as well, so all
+ * is asked for and the rest taken out here.
+ * @param lines of the licences, one for each package
+ */
+function sbom(lines: string[]): string {
+  const bom = JSON.parse(npm('sbom', '--sbom-format=cyclonedx')) as Bom & {
+    metadata: { component: { 'bom-ref': string } }
+  }
+  const wanted = new Set(lines.map((line) => line.slice(0, line.indexOf(':'))))
+  bom.components = bom.components.filter(({ name, version }) => wanted.has(`${name} ${version}`))
+  const refs = new Set([...bom.components.map((one) => one['bom-ref']), bom.metadata.component['bom-ref']])
+  bom.dependencies = bom.dependencies
+    .filter(({ ref }) => refs.has(ref))
+    .map(({ ref, dependsOn = [] }) => ({ ref, dependsOn: dependsOn.filter((on) => refs.has(on)) }))
+  const missing = wanted.size - bom.components.length
+  if (missing > 0) throw new Error(`the SBOM lacks ${missing} packages`)
+  return `${JSON.stringify(bom, null, 2)}\n`
+}
+
 /** @returns faults; where the registry cannot be asked, that is said and is none */
 function audit(say: (text: string) => void): string[] {
   const { stdout, status } = spawnSync('npm', ['audit', '--omit=dev', '--json'], {
@@ -70,7 +95,7 @@ function main(): number {
   rmSync(FOLDER, { recursive: true, force: true })
   mkdirSync(FOLDER, { recursive: true })
   npm('pack', '--ignore-scripts=false', '--pack-destination', FOLDER)
-  writeFileSync(join(FOLDER, 'sbom.cdx.json'), npm('sbom', '--omit=dev', '--sbom-format=cyclonedx'))
+  writeFileSync(join(FOLDER, 'sbom.cdx.json'), sbom(lines))
   writeFileSync(join(FOLDER, 'LICENCES.txt'), `${lines.join('\n')}\n`)
   const sums = readdirSync(FOLDER)
     .sort()

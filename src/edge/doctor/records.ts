@@ -59,7 +59,7 @@ export function examineTraffic(folder: string): Finding[] {
     if (recent.length > LAST) recent.shift()
   }
   for (const text of recent) {
-    let event: { timestamp?: string; custom?: { cause?: { code?: string; count?: number } } }
+    let event: { timestamp?: string; custom?: { cause?: { code?: string }; count?: number } }
     try {
       event = JSON.parse(text)
     } catch {
@@ -67,7 +67,7 @@ export function examineTraffic(folder: string): Finding[] {
     }
     const code = event.custom?.cause?.code
     if (code === undefined || !(code in CAUSES)) continue
-    const count = (counts.get(code)?.count ?? 0) + (event.custom?.cause?.count ?? 1)
+    const count = (counts.get(code)?.count ?? 0) + (event.custom?.count ?? 1)
     counts.set(code, { count, last: event.timestamp ?? '' })
   }
   return [...counts].map(([code, { count, last }]) =>
