@@ -24,8 +24,9 @@ export async function writeAnswer(
   reusable: () => boolean,
   open: (end: () => void) => () => void,
   first?: string,
+  heartbeat = HEARTBEAT,
 ): Promise<void> {
-  if (answer.kind === 'stream') return writeStream(response, answer, signal, reusable, open, first)
+  if (answer.kind === 'stream') return writeStream(response, answer, signal, reusable, open, first, heartbeat)
   if (answer.kind === 'message') return writeMessage(response, answer, reusable)
   response.writeHead(answer.status, { 'content-length': 0, ...closing(reusable) })
   response.end()
@@ -73,6 +74,7 @@ async function writeStream(
   reusable: () => boolean,
   open: (end: () => void) => () => void,
   first: string | undefined,
+  heartbeat: number,
 ): Promise<void> {
   const iterator = items[Symbol.asyncIterator]()
   const stop = () => void iterator.return?.()
@@ -90,7 +92,7 @@ async function writeStream(
   })
   const beat = setInterval(() => {
     if (!response.writableEnded) response.write(': keep-alive\n\n')
-  }, HEARTBEAT)
+  }, heartbeat)
   try {
     for (let step = await iterator.next(); !step.done; step = await iterator.next()) {
       // A drain may have ended it since; a write after that would be an error.

@@ -35,6 +35,8 @@ export type ListenerSettings = {
   /** believed of every request instead of an assertion: development, on loopback */
   configured: Identity | undefined
   bounds: BoundSettings
+  /** milliseconds between comments on a silent stream; undefined: as `writeAnswer` has it */
+  heartbeat?: number
   /** HTTPS, with client certificates where it names a CA */
   tls?: TlsOptions | undefined
 }
@@ -116,6 +118,7 @@ export function createListener(
         reusable,
         begun ? (end) => open(() => begun.idle(end)) : open,
         begun?.first,
+        settings.heartbeat,
       )
     } catch {
       await breakOff(response, gone.signal)

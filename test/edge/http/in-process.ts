@@ -26,6 +26,7 @@ export async function listen(
     bounds = {},
     lowMemory = () => false,
     tls,
+    heartbeat,
   }: {
     maxInFlight?: number
     patience?: number
@@ -33,6 +34,7 @@ export async function listen(
     bounds?: Partial<BoundSettings>
     lowMemory?: () => boolean
     tls?: TlsOptions
+    heartbeat?: number
   } = {},
 ) {
   const lines: { decision_id: string; custom: { cause?: { code: string } } }[] = []
@@ -81,6 +83,7 @@ export async function listen(
         ...bounds,
       },
       tls,
+      ...(heartbeat !== undefined && { heartbeat }),
     },
     () => {},
     lowMemory,

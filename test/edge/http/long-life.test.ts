@@ -1,0 +1,123 @@
+// Streams that live long: they are silent, their upstream ends, their client leaves.
+import { connect, type Socket } from 'node:net'
+import { afterEach, expect, test } from 'vitest'
+import type { OpenLine } from '../../../src/log/event.ts'
+import type { Identity } from '../../../src/pdp/identity.ts'
+import type { Call, Ports, UpstreamFrame } from '../../../src/pep/ports.ts'
+import { createSealer } from '../../../src/pep/session.ts'
+import { postBytes } from '../../support/raw.ts'
+import { listen, SEAL } from './in-process.ts'
+
+const identity: Identity = {
+  source: 'pomerium',
+  subject: 'alice',
+  groups: [],
+  issuer: 'i',
+  audience: 'a',
+  claims: {},
+}
+const line = JSON.stringify({ custom: { event: 'decision' } }).slice(0, -2) as OpenLine
+const judge: Ports['judge'] = async () => ({
+  kind: 'decided',
+  identity,
+  decision: { allow: true, reasons: [] },
+  line,
+})
+const session = createSealer(SEAL).seal({
+  upstream: 'up-1',
+  owner: { issuer: 'i', subject: 'alice', audience: 'a' },
+  version: '2025-11-25',
+  issued: 0,
+})
+const GET = `GET /mcp HTTP/1.1\r\nhost: a\r\nx-pomerium-jwt-assertion: a.b.c\r\nmcp-session-id: ${session}\r\n\r\n`
+const CALL = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x', arguments: {} } }
+const NOTE = { jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'awake' } }
+
+const open: Socket[] = []
+afterEach(() => {
+  for (const socket of open.splice(0)) socket.destroy()
+})
+async function client(port: number, bytes: string | Buffer) {
+  const socket = connect({ port, host: '127.0.0.1' })
+  open.push(socket)
+  const got = { text: '' }
+  socket.on('data', (chunk) => {
+    got.text += chunk
+  })
+  socket.on('error', () => undefined)
+  socket.write(bytes)
+  return { socket, got }
+}
+
+/** An upstream whose one stream says nothing until it is told to, or ends. */
+function quietUpstream() {
+  const said = Promise.withResolvers<UpstreamFrame | undefined>()
+  const calls: Call[] = []
+  const forward: Ports['forward'] = async (_permit, call) => {
+    calls.push(call)
+    const gone = new Promise<undefined>((resolve) => {
+      call.signal.addEventListener('abort', () => resolve(undefined), { once: true })
+    })
+    return {
+      kind: 'stream',
+      frames: (async function* () {
+        const frame = await Promise.race([said.promise, gone])
+        if (frame) yield frame
+        if (frame) await gone
+      })(),
+    }
+  }
+  return { calls, forward, say: said.resolve }
+}
+
+test('a silent stream has heartbeats, and brings what comes after them', async () => {
+  const upstream = quietUpstream()
+  const { port } = await listen({ judge, forward: upstream.forward }, { heartbeat: 20 })
+  const { got } = await client(port, GET)
+  await expect.poll(() => got.text.split(': keep-alive\n\n').length, { timeout: 10_000 }).toBeGreaterThan(5)
+  expect(got.text).not.toContain('event:')
+  upstream.say({ data: JSON.stringify(NOTE) })
+  await expect.poll(() => got.text, { timeout: 10_000 }).toContain('awake')
+})
+
+test('an upstream that ends is noticed: a stream ends, a call is answered with what failed', async () => {
+  const upstream = quietUpstream()
+  const { port, lines } = await listen({ judge, forward: upstream.forward })
+  const stream = await client(port, GET)
+  const call = await client(port, postBytes('a.b.c', CALL, { 'mcp-session-id': session }))
+  await expect.poll(() => upstream.calls.length, { timeout: 10_000 }).toBe(2)
+  upstream.say(undefined)
+  await expect.poll(() => stream.got.text, { timeout: 10_000 }).toMatch(/\r\n0\r\n\r\n$/)
+  await expect.poll(() => call.got.text, { timeout: 10_000 }).toContain('"upstream_failed"')
+  await expect.poll(() => lines.filter(({ custom }) => 'end' in custom).length).toBe(2)
+})
+
+test.each([
+  ['2025-11-25', { 'mcp-session-id': session }, CALL],
+  [
+    '2026-07-28',
+    { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'x' },
+    {
+      ...CALL,
+      params: {
+        ...CALL.params,
+        _meta: {
+          'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+          'io.modelcontextprotocol/clientCapabilities': {},
+        },
+      },
+    },
+  ],
+])(
+  'trap 19, %s: a client that leaves takes its stream to the upstream along; no cancellation is made up, nothing is repeated',
+  async (_version, headers, message) => {
+    const upstream = quietUpstream()
+    const { port, lines } = await listen({ judge, forward: upstream.forward })
+    const { socket, got } = await client(port, postBytes('a.b.c', message, headers))
+    await expect.poll(() => got.text, { timeout: 10_000 }).toContain('text/event-stream')
+    socket.destroy()
+    await expect.poll(() => upstream.calls[0]?.signal.aborted, { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => JSON.stringify(lines.at(-1)), { timeout: 10_000 }).toContain('client_gone')
+    expect(upstream.calls).toHaveLength(1)
+  },
+)
