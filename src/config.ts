@@ -120,7 +120,7 @@ export function readConfig(
   for (const set of sets) applySet(tree as Record<string, unknown>, set, faults)
   const root = readSection(substitute(tree, '', env, faults), '', faults)
 
-  const services = readServices(root)
+  const services = readServices(root, env)
   const bundles = readBundles(root, services, readKeys(root))
   const config: Config = {
     labels: root.map('labels'),

@@ -213,6 +213,16 @@ describe('bundles of a service', () => {
       /exactly one of token/,
     ],
     ['credentials that are not honoured', ['services.s.credentials.oauth2={}'], /oauth2: OPA has this key/],
+    [
+      'keys of AWS that are not in the environment',
+      ['services.s.credentials.s3_signing={environment_credentials: {}}'],
+      /the environment has no AWS_SECRET_ACCESS_KEY/,
+    ],
+    [
+      'other keys of AWS',
+      ['services.s.credentials.s3_signing={metadata_credentials: {}}'],
+      /from the environment only/,
+    ],
     ['a manual trigger', ['bundles.mcp.trigger=manual'], /trigger: must be one of periodic/],
     ['one delay alone', ['bundles.mcp.polling={min_delay_seconds: 5}'], /goes with max_delay_seconds/],
     [

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { createService, type ServiceClient } from '../../src/edge/services/client.ts'
+import { signS3 } from '../../src/edge/services/s3.ts'
 import type { Service } from '../../src/edge/services/settings.ts'
 import { type BundleServer, startBundleServer } from '../support/bundle-server.ts'
 
@@ -161,6 +162,23 @@ test('a token file is read for each request, and one without a token asks nobody
     'Token one',
     'Token two',
   ])
+})
+
+test('a request to S3 is signed for what goes on the wire', async () => {
+  const server = await startBundleServer()
+  closers.push(server.close)
+  const path = '/bucket/a b/mcp+1.tar.gz'
+  server.serve(encodeURI(path), Buffer.from('x'))
+  const keys = { id: 'AKID', secret: 'secret', token: 'session', region: 'eu-central-1' }
+  const client = clientOf({ url: server.url, credentials: { kind: 's3', keys } })
+  expect(await get(client, path)).toBe(200)
+  const [request] = server.requests()
+  const at = String(request?.headers['x-amz-date'])
+  const time = new Date(at.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'))
+  const seen = new URL(request?.path ?? '', `http://${request?.headers.host}`)
+  const expected = signS3('GET', seen, {}, '', keys, time)
+  expect(request?.headers).toMatchObject(expected)
+  expect(JSON.stringify(request?.headers)).not.toContain('"secret"')
 })
 
 test('a server that says nothing is given up, and follows nobody elsewhere', async () => {

@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, request } from 'undici'
+import { signS3 } from './s3.ts'
 import type { Service } from './settings.ts'
 
 export type ServiceRequest = {
@@ -41,15 +42,16 @@ export function createService(service: Service, userAgent: string): ServiceClien
 
   return {
     async request(path, { method, headers, body, headersTimeout, signal }) {
-      const authorization = await authorizationOf(service)
-      const answer = await request(`${service.url}/${path.replace(/^\/+/, '')}`, {
+      const url = new URL(`${service.url}/${path.replace(/^\/+/, '')}`)
+      const proof = await proofOf(service, method, url, body ?? '')
+      const answer = await request(url, {
         dispatcher: await dispatcher(),
         method,
         headers: {
           'user-agent': userAgent,
           ...service.headers,
           ...headers,
-          ...(authorization !== undefined && { authorization }),
+          ...proof,
         },
         ...(body !== undefined && { body }),
         headersTimeout: headersTimeout ?? service.headerTimeout,
@@ -64,13 +66,20 @@ export function createService(service: Service, userAgent: string): ServiceClien
   }
 }
 
-async function authorizationOf({ name, credentials }: Service): Promise<string | undefined> {
-  if (credentials.kind === 'bearer') return `${credentials.scheme} ${credentials.token}`
-  if (credentials.kind !== 'bearer_file') return undefined
+/** Headers that say who asks. */
+async function proofOf(
+  { name, credentials }: Service,
+  method: string,
+  url: URL,
+  body: string | Uint8Array,
+): Promise<Record<string, string>> {
+  if (credentials.kind === 's3') return signS3(method, url, {}, body, credentials.keys, new Date())
+  if (credentials.kind === 'bearer') return { authorization: `${credentials.scheme} ${credentials.token}` }
+  if (credentials.kind !== 'bearer_file') return {}
   const token = (await readFile(credentials.path, 'utf8')).trim()
   if (token === '' || /[\0\r\n]/.test(token))
     throw new Error(`service ${name}: ${credentials.path} has no token`)
-  return `${credentials.scheme} ${token}`
+  return { authorization: `${credentials.scheme} ${token}` }
 }
 
 async function connectOptions({ caCert, systemCa, credentials }: Service) {

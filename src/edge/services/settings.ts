@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { isLoopback } from '../http/address.ts'
 import type { Section } from '../settings.ts'
+import type { AwsKeys } from './s3.ts'
+
+type Env = Record<string, string | undefined>
 
 /** A server that OPA's configuration names under `services`: bundles come from it, status goes to it. */
 export type Service = {
@@ -22,19 +25,23 @@ export type Credentials =
   | { kind: 'bearer'; scheme: string; token: string }
   /** a file that is read for each request, for tokens that are renewed */
   | { kind: 'bearer_file'; scheme: string; path: string }
+  | { kind: 's3'; keys: AwsKeys }
   | { kind: 'client_tls'; cert: string; key: string; passphrase: string | undefined }
 
 /** Keys of OPA's that are not honoured here. */
-const CREDENTIALS_NOT_HONOURED = ['oauth2', 's3_signing', 'gcp_metadata', 'azure_managed_identity', 'plugin']
+const CREDENTIALS_NOT_HONOURED = ['oauth2', 'gcp_metadata', 'azure_managed_identity', 'plugin']
 
-/** Out of `services`, by name, as a map or as OPA's list with `name` in each. */
-export function readServices(root: Section): Record<string, Service> {
+/**
+ * Out of `services`, by name.
+ * @param env for `s3_signing.environment_credentials`
+ */
+export function readServices(root: Section, env: Env = {}): Record<string, Service> {
   const services: Record<string, Service> = {}
-  for (const [name, section] of root.named('services')) services[name] = readService(name, section)
+  for (const [name, section] of root.named('services')) services[name] = readService(name, section, env)
   return services
 }
 
-function readService(name: string, section: Section): Service {
+function readService(name: string, section: Section, env: Env): Service {
   const url = section.string('url').replace(/\/+$/, '')
   const parsed = URL.canParse(url) ? new URL(url) : undefined
   const plain = parsed?.protocol === 'http:'
@@ -53,18 +60,18 @@ function readService(name: string, section: Section): Service {
   const caCert = readable(tls, 'ca_cert')
   const systemCa = tls.boolean('system_ca_required', caCert === undefined)
   tls.done()
-  const credentials = readCredentials(section.section('credentials'))
+  const credentials = readCredentials(section.section('credentials'), env)
   if (plain && parsed && !isLoopback(parsed.hostname) && credentials.kind !== 'none')
     section.fault('url', 'must be https, or loopback, where credentials go along')
   section.done()
   return { name, url, headers, headerTimeout, caCert, systemCa, credentials }
 }
 
-function readCredentials(section: Section): Credentials {
+function readCredentials(section: Section, env: Env): Credentials {
   for (const key of CREDENTIALS_NOT_HONOURED)
     if (section.has(key)) section.fault(key, 'OPA has this key; this version does not honour it')
-  if (section.has('bearer') && section.has('client_tls'))
-    section.fault('client_tls', 'one kind of credentials at most')
+  const kinds = ['bearer', 'client_tls', 's3_signing'].filter((key) => section.has(key))
+  if (kinds.length > 1) section.fault(kinds[1] ?? '', 'one kind of credentials at most')
   let credentials: Credentials = { kind: 'none' }
   if (section.has('bearer')) {
     const bearer = section.section('bearer')
@@ -76,6 +83,8 @@ function readCredentials(section: Section): Credentials {
     if (token !== undefined) credentials = { kind: 'bearer', scheme, token }
     else if (path !== undefined) credentials = { kind: 'bearer_file', scheme, path }
     bearer.done()
+  } else if (section.has('s3_signing')) {
+    credentials = { kind: 's3', keys: readAwsKeys(section.section('s3_signing'), env) }
   } else if (section.has('client_tls')) {
     const files = section.section('client_tls')
     files.string('cert')
@@ -87,6 +96,25 @@ function readCredentials(section: Section): Credentials {
   }
   section.done()
   return credentials
+}
+
+/** OPA's `environment_credentials`; its other sources of keys are not there. */
+function readAwsKeys(section: Section, env: Env): AwsKeys {
+  section.oneOf('service', ['s3'] as const, 's3')
+  if (!section.has('environment_credentials'))
+    section.fault('environment_credentials', 'is required: the keys come from the environment only')
+  section.section('environment_credentials').done()
+  section.done()
+  const of = (name: string): string => {
+    if (!env[name]) section.fault('environment_credentials', `the environment has no ${name}`)
+    return env[name] ?? ''
+  }
+  return {
+    id: of('AWS_ACCESS_KEY_ID'),
+    secret: of('AWS_SECRET_ACCESS_KEY'),
+    region: of('AWS_REGION'),
+    token: env.AWS_SESSION_TOKEN || undefined,
+  }
 }
 
 /** The path of a file that can be read now. */
