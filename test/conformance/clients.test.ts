@@ -3,16 +3,12 @@ import { describe, expect, test } from 'vitest'
 import { noOpa } from '../support/policy.ts'
 import { CLIENT_SCENARIOS, count, differences, runClient } from './suite.ts'
 
-/** What the sidecar refuses so far. The list must be exact: a scenario that passes has to leave it. */
-const NOT_YET: string[] = ['elicitation-sep1034-client-defaults', 'sep-2322-client-request-state']
-
 describe.skipIf(noOpa)('the conformance suite’s client scenarios', () => {
   test.each(CLIENT_SCENARIOS)('%s of %s', { timeout: 120_000 }, async (scenario, version) => {
     const direct = await runClient(scenario, version, false)
     expect(count(direct)).toMatchObject({ failed: 0 })
     expect(count(direct).passed).toBeGreaterThan(0)
     const found = differences(direct, await runClient(scenario, version, true))
-    if (NOT_YET.includes(scenario)) expect(found).not.toEqual({})
-    else expect(found).toEqual({})
+    expect(found).toEqual({})
   })
 })
