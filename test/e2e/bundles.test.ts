@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
@@ -153,14 +153,17 @@ describe.skipIf(noOpa)('the life of a bundle', async () => {
     expect(await sidecar.stop()).toBe(0)
 
     await server.close()
-    const again = await sidecarOf(upstream, settings('10s'))
+    const again = await sidecarOf(upstream, settings('1h'))
     expect((await ask(again, 'a')).text).toContain('[two]')
-    const stale = await until(
-      () => ask(again, 'a'),
-      (seen) => seen.status === 503,
-    )
+    expect(await again.stop()).toBe(0)
+    const before = new Date(Date.now() - 7_200_000)
+    for (const name of ['mcp', 'data'])
+      utimesSync(join(folder, 'store/bundles', name, 'bundle.tar.gz'), before, before)
+    const old = await sidecarOf(upstream, settings('1h'))
+    const stale = await ask(old, 'a')
+    expect(stale.status).toBe(503)
     expect(stale.text).toContain('"bundle_stale"')
-    expect(await health(again, '?bundles')).toMatchObject({
+    expect(await health(old, '?bundles')).toMatchObject({
       status: 500,
       body: expect.stringContaining('bundle_max_age'),
     })
