@@ -64,15 +64,15 @@ _not_granted := reason.of(rego.metadata.rule())
 #   code: dry_run
 _not_enforced := reason.of(rego.metadata.rule())
 
-_denials := {denial | some denial in data.mcp.rules[_].deny}
+_denials := [denial | some denial in data.mcp.rules[_].deny]
 
-_grants := {grant | some grant in data.mcp.rules[_].allow}
+_grants := [grant | some grant in data.mcp.rules[_].allow]
 
-_explanations := {explanation | some explanation in data.mcp.rules[_].explain}
+_explanations := [explanation | some explanation in data.mcp.rules[_].explain]
 
 _whole := _outcome(_denials, _grants)
 
-_enforced := _outcome({d | some d in _denials; not _is_dry(d)}, {g | some g in _grants; not _is_dry(g)}) if not _all_dry
+_enforced := _outcome([d | some d in _denials; not _is_dry(d)], [g | some g in _grants; not _is_dry(g)]) if not _all_dry
 
 _enforced := _whole if {
 	_all_dry
@@ -140,13 +140,13 @@ _outcome(denials, grants) := {"allow": false, "reasons": _sorted(_missing)} if {
 
 _missing := _explanations if count(_explanations) > 0
 
-_missing := {_not_granted} if count(_explanations) == 0
+_missing := [_not_granted] if count(_explanations) == 0
 
-# Sets are in no order in WebAssembly.
+# Arrays until here: a set would hash each reason whole.
 _sorted(reasons) := [object.remove(found, ["enforcement"]) | some found in reasons] if count(reasons) < 2
 
 _sorted(reasons) := [pair[1] |
-	some pair in sort([[found.code, object.remove(found, ["enforcement"])] | some found in reasons])
+	some pair in sort({[found.code, object.remove(found, ["enforcement"])] | some found in reasons})
 ] if {
 	count(reasons) > 1
 }

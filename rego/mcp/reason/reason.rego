@@ -13,3 +13,7 @@ of(rule) := object.union(
 # METADATA
 # description: The same, with details. They come from metadata and data, never from arguments.
 with_details(rule, details) := object.union(of(rule), {"details": details})
+
+# METADATA
+# description: A reason that is made already, with details.
+detailed(found, details) := object.union(found, {"details": details})

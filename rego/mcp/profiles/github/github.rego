@@ -39,7 +39,12 @@ answers contains concat("", ["repo://", _owner, "/", _repo, "/"])
 # custom:
 #   code: approval_not_granted
 #   help: leave a comment instead and ask a person to approve
-extra["approve"] := reason.of(rego.metadata.rule()) if {
+_approval_not_granted := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What the call needs besides its tool, by the set that gives it.
+# scope: document
+extra["approve"] := _approval_not_granted if {
 	"event" in _checks
 	request.arguments.event == "APPROVE"
 }
@@ -50,7 +55,9 @@ extra["approve"] := reason.of(rego.metadata.rule()) if {
 # custom:
 #   code: base_change_not_granted
 #   help: leave the base out, or open a new pull request
-extra["merge"] := reason.of(rego.metadata.rule()) if {
+_base_change_not_granted := reason.of(rego.metadata.rule())
+
+extra["merge"] := _base_change_not_granted if {
 	"base" in _checks
 	"base" in request.given
 }
@@ -63,7 +70,9 @@ extra["merge"] := reason.of(rego.metadata.rule()) if {
 # custom:
 #   code: protected_merge_not_granted
 #   help: ask a maintainer to merge; a call does not say into which branch it merges
-extra["merge_protected"] := reason.of(rego.metadata.rule()) if {
+_protected_merge_not_granted := reason.of(rego.metadata.rule())
+
+extra["merge_protected"] := _protected_merge_not_granted if {
 	"unseen_base" in _checks
 	not _nothing_protected
 }
@@ -73,7 +82,9 @@ extra["merge_protected"] := reason.of(rego.metadata.rule()) if {
 # description: The one method of `actions_run_trigger` that destroys a record.
 # custom:
 #   code: log_deletion_not_granted
-extra["admin"] := reason.of(rego.metadata.rule()) if {
+_log_deletion_not_granted := reason.of(rego.metadata.rule())
+
+extra["admin"] := _log_deletion_not_granted if {
 	"workflow_method" in _checks
 	request.arguments.method == "delete_workflow_run_logs"
 }
@@ -159,21 +170,25 @@ _arguments_known if {
 }
 
 _addresses_plain if {
-	every name, value in request.arguments {
-		_plain_where_address(name, value)
+	every value in _addresses {
+		_plain_address(value)
 	}
 }
 
-_plain_where_address(name, _) if not data.mcp.profiles.github.address_arguments[name]
+# Chosen first: all bodies of a function are evaluated, and a text may be long.
+_addresses := [value |
+	some name, value in request.arguments
+	data.mcp.profiles.github.address_arguments[name]
+]
 
 # A server that drops the fraction would act on another number than the one on record.
-_plain_where_address(_, value) if {
+_plain_address(value) if {
 	is_number(value)
 	value >= 0
 	floor(value) == value
 }
 
-_plain_where_address(_, value) if {
+_plain_address(value) if {
 	is_string(value)
 	not contains(value, "%")
 	not contains(value, "?")
@@ -260,7 +275,9 @@ _repo := _plain_name(input.arguments.repo)
 # `trim` leaves nothing exactly where every character is in the set: a test of characters without a regex.
 _plain_name(name) := lower(name) if {
 	is_string(name)
-	not name in {"", ".", ".."}
+	name != ""
+	name != "."
+	name != ".."
 	trim(name, _name_characters) == ""
 }
 
@@ -269,9 +286,13 @@ _working_branch(name) if {
 	trim(name, _branch_characters) == ""
 	segments := split(lower(name), "/")
 	every segment in segments {
-		not segment in {"", ".", ".."}
+		segment != ""
+		segment != "."
+		segment != ".."
 	}
-	not segments[0] in {"heads", "refs", "remotes"}
+	segments[0] != "heads"
+	segments[0] != "refs"
+	segments[0] != "remotes"
 	_begins_working(name)
 	_unprotected(lower(name))
 }
@@ -322,7 +343,10 @@ _plain_path(path) if {
 	path == trim_space(path)
 	segments := split(lower(path), "/")
 	every segment in segments {
-		not segment in {"", ".", "..", ".git"}
+		segment != ""
+		segment != "."
+		segment != ".."
+		segment != ".git"
 	}
 	segments[0] != ".github"
 }

@@ -16,7 +16,12 @@ import data.mcp.request
 # custom:
 #   code: tool_banned
 #   severity: high
-deny contains reason.of(rego.metadata.rule()) if request.banned[input.tool.name]
+_tool_banned := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family bars.
+# scope: document
+deny contains _tool_banned if request.banned[input.tool.name]
 
 # METADATA
 # description: A banned tool is not shown.

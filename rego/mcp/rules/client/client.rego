@@ -20,7 +20,12 @@ import data.mcp.request
 #   resource or a task is never granted by its method.
 # custom:
 #   code: method_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
+_method_granted := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family allows.
+# scope: document
+allow contains reason.detailed(_method_granted, {"grant": grant.id}) if {
 	some grant in _method_grants
 	_mode == "form"
 	_form_seen
@@ -31,7 +36,9 @@ allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if
 # description: An elicitation that opens a page is granted by the hosts it may open, over https.
 # custom:
 #   code: host_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
+_host_granted := reason.of(rego.metadata.rule())
+
+allow contains reason.detailed(_host_granted, {"grant": grant.id}) if {
 	some grant in _method_grants
 	_mode == "url"
 	input.elicitation.url.scheme == "https"
@@ -47,7 +54,12 @@ allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if
 #   code: elicits_secret
 #   help: the server should open a page of its own for this (elicitation in url mode)
 #   severity: high
-deny contains reason.of(rego.metadata.rule()) if {
+_elicits_secret := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family bars.
+# scope: document
+deny contains _elicits_secret if {
 	input.method == "elicitation/create"
 	_mode != "url"
 	some word in _secret_words
@@ -68,21 +80,30 @@ visible contains index if {
 # description: The server asked to use the client's model. A grant with the method `sampling/createMessage` allows it.
 # custom:
 #   code: sampling_not_granted
-explain contains reason.of(rego.metadata.rule()) if input.method == "sampling/createMessage"
+_sampling_not_granted := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What is missing, said only where nothing allowed the message.
+# scope: document
+explain contains _sampling_not_granted if input.method == "sampling/createMessage"
 
 # METADATA
 # title: The server may not ask the user for this
 # description: No grant has the method `elicitation/create`, or none has the host of the page, or it is not https.
 # custom:
 #   code: elicitation_not_granted
-explain contains reason.of(rego.metadata.rule()) if input.method == "elicitation/create"
+_elicitation_not_granted := reason.of(rego.metadata.rule())
+
+explain contains _elicitation_not_granted if input.method == "elicitation/create"
 
 # METADATA
 # title: The server may not know the client's folders
 # description: A grant with the method `roots/list` allows it.
 # custom:
 #   code: roots_not_granted
-explain contains reason.of(rego.metadata.rule()) if input.method == "roots/list"
+_roots_not_granted := reason.of(rego.metadata.rule())
+
+explain contains _roots_not_granted if input.method == "roots/list"
 
 _method_grants := [grant |
 	not data.mcp.rules.client.naming_methods[input.method]

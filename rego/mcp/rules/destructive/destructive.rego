@@ -19,7 +19,12 @@ import data.mcp.request
 # custom:
 #   code: destructive_not_granted
 #   severity: high
-deny contains reason.of(rego.metadata.rule()) if {
+_destructive_not_granted := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family bars.
+# scope: document
+deny contains _destructive_not_granted if {
 	input.method == "tools/call"
 	_guarded
 
@@ -41,7 +46,7 @@ hidden.destructive_not_granted contains index if {
 
 _harmless(tool) if request.effect(tool.name, object.get(tool, "annotations", {})) != "destructive"
 
-_guarded if object.get(request.settings, "guard_destructive", false) != false
+_guarded if request.settings.guard_destructive != false
 
 _may_destroy(name) if {
 	some grant in request.grants

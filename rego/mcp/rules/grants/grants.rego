@@ -17,7 +17,12 @@ import data.mcp.request
 # description: The tool is granted, its conditions hold, and the profile of the server needs nothing more.
 # custom:
 #   code: granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
+_granted := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family allows.
+# scope: document
+allow contains reason.detailed(_granted, {"grant": grant.id}) if {
 	request.calls
 	count(_covering) > 0
 	_profile_holds
@@ -30,7 +35,9 @@ allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if
 # description: Prompts are granted by name; completions for their arguments with them.
 # custom:
 #   code: prompt_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
+_prompt_granted := reason.of(rego.metadata.rule())
+
+allow contains reason.detailed(_prompt_granted, {"grant": grant.id}) if {
 	input.prompt.name
 	request.asks
 	input.method in {"prompts/get", "completion/complete"}
@@ -77,7 +84,12 @@ explain contains explanation if {
 #   calls that change something may need a grant that lists them.
 # custom:
 #   code: out_of_scope
-explain contains reason.with_details(rego.metadata.rule(), {"scope": _scope}) if {
+_out_of_scope := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What is missing, said only where nothing allowed the message.
+# scope: document
+explain contains reason.detailed(_out_of_scope, {"scope": _scope}) if {
 	request.calls
 	count(_giving) > 0
 	count(_reaching) == 0
@@ -89,7 +101,9 @@ explain contains reason.with_details(rego.metadata.rule(), {"scope": _scope}) if
 # description: A grant that lists repositories holds only for calls that name one of them.
 # custom:
 #   code: repository_not_granted
-explain contains reason.of(rego.metadata.rule()) if {
+_repository_not_granted := reason.of(rego.metadata.rule())
+
+explain contains _repository_not_granted if {
 	request.calls
 	count(_giving) > 0
 	count(_reaching) == 0
@@ -101,7 +115,9 @@ explain contains reason.of(rego.metadata.rule()) if {
 # description: A `where` of each grant that gives the tool does not hold.
 # custom:
 #   code: condition_not_met
-explain contains reason.with_details(rego.metadata.rule(), {"grants": [grant.id | some grant in _reaching]}) if {
+_condition_not_met := reason.of(rego.metadata.rule())
+
+explain contains reason.detailed(_condition_not_met, {"grants": [grant.id | some grant in _reaching]}) if {
 	request.calls
 	count(_reaching) > 0
 	count(_covering) == 0
@@ -114,7 +130,9 @@ explain contains reason.with_details(rego.metadata.rule(), {"grants": [grant.id 
 # description: It is outside the hours of each grant that gives the tool.
 # custom:
 #   code: outside_hours
-explain contains reason.with_details(rego.metadata.rule(), {"grants": [grant.id | some grant in _reaching]}) if {
+_outside_hours := reason.of(rego.metadata.rule())
+
+explain contains reason.detailed(_outside_hours, {"grants": [grant.id | some grant in _reaching]}) if {
 	request.calls
 	count(_reaching) > 0
 	every grant in _reaching {
@@ -174,20 +192,19 @@ _reaching := [grant | some grant in _giving; _reaches(grant)]
 
 _reaches(grant) if {
 	not _bound
-	_scopes_of(grant) == []
+	object.filter(grant, data.mcp.request.scopes) == {}
 }
 
 # Each thing that the call names must be in the grant.
 _reaches(grant) if {
-	_scopes_of(grant) == [_scope]
-	spelt := {_spelt(_scope, pattern) | some pattern in grant[_scope]}
+	patterns := grant[_scope]
+	count(object.filter(grant, data.mcp.request.scopes)) == 1
 	count(_targets) > 0
 	every names in _targets {
-		count(names & spelt) > 0
+		some pattern in patterns
+		names[_spelt(_scope, pattern)]
 	}
 }
-
-_scopes_of(grant) := [scope | some scope in data.mcp.request.scopes; grant[scope]]
 
 _spelt("repositories", pattern) := lower(pattern)
 

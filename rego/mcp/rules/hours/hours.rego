@@ -18,8 +18,13 @@ import data.mcp.request
 # custom:
 #   code: server_closed
 #   severity: low
-deny contains reason.with_details(rego.metadata.rule(), {"hours": request.settings.hours}) if {
+_server_closed := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family bars.
+# scope: document
+deny contains reason.detailed(_server_closed, {"hours": request.settings.hours}) if {
 	input.method == "tools/call"
-	object.get(request.settings, "hours", false) != false
+	request.settings.hours != false
 	not request.within(request.settings.hours)
 }

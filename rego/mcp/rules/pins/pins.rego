@@ -20,7 +20,12 @@ import data.mcp.reason
 #   code: tool_not_pinned
 #   help: ask the platform team to review the tool and to pin it
 #   severity: high
-deny contains reason.of(rego.metadata.rule()) if {
+_tool_not_pinned := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family bars.
+# scope: document
+deny contains _tool_not_pinned if {
 	input.method == "tools/call"
 	_pinning
 	not _pinned(object.get(input, ["tool", "name"], ""))
@@ -33,7 +38,9 @@ deny contains reason.of(rego.metadata.rule()) if {
 #   code: tool_changed
 #   help: list the tools again; if that does not help, ask the platform team to review the change
 #   severity: critical
-deny contains reason.of(rego.metadata.rule()) if {
+_tool_changed := reason.of(rego.metadata.rule())
+
+deny contains _tool_changed if {
 	input.method == "tools/call"
 	_pinning
 	_pinned(input.tool.name)

@@ -17,7 +17,12 @@ import data.mcp.request
 # description: Beginning, listing and ending need an identity and nothing else.
 # custom:
 #   code: protocol_basics
-allow contains reason.of(rego.metadata.rule()) if {
+_protocol_basics := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family allows.
+# scope: document
+allow contains _protocol_basics if {
 	request.identified
 	_basic
 }
@@ -27,7 +32,9 @@ allow contains reason.of(rego.metadata.rule()) if {
 # description: A task may be followed by the identity that started it.
 # custom:
 #   code: own_task
-allow contains reason.of(rego.metadata.rule()) if {
+_own_task := reason.of(rego.metadata.rule())
+
+allow contains _own_task if {
 	data.mcp.rules.protocol.task_methods[input.method]
 	request.asks
 	request.identified

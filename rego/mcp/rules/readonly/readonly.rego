@@ -19,16 +19,21 @@ import data.mcp.request
 #   code: read_only
 #   help: only tools that read may be called; ask the platform team when writing is on again
 #   severity: medium
-deny contains reason.of(rego.metadata.rule()) if {
+_read_only := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family bars.
+# scope: document
+deny contains _read_only if {
 	input.method == "tools/call"
-	_read_only
+	_mode_on
 	not _reads(object.get(input, "tool", {}))
 }
 
 # METADATA
 # description: In read-only mode only tools that read are shown.
 hidden.read_only contains index if {
-	_read_only
+	_mode_on
 	some index, item in input.items
 	item.kind == "tool"
 	request.effect(item.key, object.get(item, "annotations", {})) != "read"
@@ -37,6 +42,6 @@ hidden.read_only contains index if {
 _reads(tool) if request.effect(tool.name, object.get(tool, "annotations", {})) == "read"
 
 # Whatever is written there that is not `false` turns it on.
-_read_only if object.get(request.settings, "read_only", false) != false
+_mode_on if request.settings.read_only != false
 
-_read_only if object.get(data.config, "read_only", false) != false
+_mode_on if data.config.read_only != false

@@ -17,7 +17,12 @@ import data.mcp.request
 # description: Resources are granted by address, or by all that is below one.
 # custom:
 #   code: resource_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
+_resource_granted := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family allows.
+# scope: document
+allow contains reason.detailed(_resource_granted, {"grant": grant.id}) if {
 	_reads
 	some grant in request.grants
 	_covers(grant, input.resource.uri)
@@ -29,7 +34,9 @@ allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if
 # description: One resource that is not granted refuses the whole subscription.
 # custom:
 #   code: resources_granted
-allow contains reason.of(rego.metadata.rule()) if {
+_resources_granted := reason.of(rego.metadata.rule())
+
+allow contains _resources_granted if {
 	_listens
 	every resource in input.resources {
 		some grant in request.grants
@@ -43,7 +50,9 @@ allow contains reason.of(rego.metadata.rule()) if {
 # description: Completions for a template are granted by the template, word for word.
 # custom:
 #   code: template_granted
-allow contains reason.with_details(rego.metadata.rule(), {"grant": grant.id}) if {
+_template_granted := reason.of(rego.metadata.rule())
+
+allow contains reason.detailed(_template_granted, {"grant": grant.id}) if {
 	input.method == "completion/complete"
 	request.asks
 	some grant in request.grants
@@ -91,7 +100,12 @@ visible contains index if {
 # description: Resources are granted by address, or by all that is below one.
 # custom:
 #   code: resource_not_granted
-explain contains reason.of(rego.metadata.rule()) if _asks
+_resource_not_granted := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What is missing, said only where nothing allowed the message.
+# scope: document
+explain contains _resource_not_granted if _asks
 
 _asks if _reads
 

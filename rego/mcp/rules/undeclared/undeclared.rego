@@ -18,4 +18,9 @@ import data.mcp.reason
 #   code: undeclared_arguments
 #   help: send only the arguments that the tool's input schema declares
 #   severity: medium
-deny contains reason.of(rego.metadata.rule()) if input.undeclared_arguments != []
+_undeclared_arguments := reason.of(rego.metadata.rule())
+
+# METADATA
+# description: What this family bars.
+# scope: document
+deny contains _undeclared_arguments if input.undeclared_arguments != []
