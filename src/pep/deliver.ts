@@ -204,7 +204,8 @@ export function finish(
   const whole = {
     disposition: outcome.end === 'not_sent' ? 'denied' : failed ? 'failed' : 'allowed',
     method: read.draft.method,
-    duration_ms: now - started,
+    // A clock that was set back meanwhile is no time less than none.
+    duration_ms: Math.max(0, now - started),
     ...outcome,
   } as const
   const line = outcomeEvent(context.origin(), facts, whole)

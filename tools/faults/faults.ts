@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { clock, thread, thrown } from './injected.ts'
 import type { Row } from './load.ts'
 import { descriptors, ended, memory, neighbour, killed as sigkill, soak } from './process.ts'
+import { reloads, service } from './reload.ts'
 import { disk, keys, policy, streams } from './sources.ts'
 import { absent, hostile, killed } from './upstream.ts'
 
@@ -15,6 +16,7 @@ export const ROWS: Row[] = [
   absent,
   sigkill,
   disk,
+  service,
   policy,
   keys,
   clock,
@@ -22,6 +24,7 @@ export const ROWS: Row[] = [
   memory,
   descriptors,
   ended,
+  reloads,
   thrown,
   thread,
   hostile,
