@@ -13,7 +13,7 @@ export type Found = { ok: true; path: string } | { ok: false; why: string }
 const ROTEL = '0.0.1a15'
 const rotel = join(cache, 'rotel')
 
-/** An OTLP receiver, from PyPI: https://pypi.org/project/rotel/ */
+/** An OTLP receiver, the package `rotel` of PyPI. */
 export function findRotel(): Found {
   const path = join(rotel, 'rotel/rotel-agent')
   return existsSync(path)
