@@ -1,10 +1,11 @@
 import { Worker } from 'node:worker_threads'
 import { parseExact, parseStrict } from '../../mcp/strict-json.ts'
 import { policyError } from '../../pdp/decision.ts'
-import { claimedOwner, type Identity, identityFromClaims, ownerKey, ownerOf } from '../../pdp/identity.ts'
+import { type Identity, identityFromClaims } from '../../pdp/identity.ts'
 import type { Judgement, Question } from '../../pep/ports.ts'
 import { newId } from '../id.ts'
 import { decided } from './judge.ts'
+import { createStrikes, STRIKES } from './strikes.ts'
 import { type FromWorker, PHASE, PROGRESS, type ToWorker, unpack, type WorkerData } from './worker.ts'
 
 export type Pool = {
@@ -34,11 +35,12 @@ export type PoolSettings = {
 
 /** Questions in one message to the thread: enough to spare wake-ups, few enough that none waits long for its reply. */
 const BATCH = 32
-/** An identity whose evaluations were stopped, or aborted, this often in this many milliseconds waits as long. */
-const STRIKES = 3
-const STRIKE_WINDOW = 60_000
 /** Milliseconds for a thread to start: one that does not come must not keep the next policy from being tried. */
 const START_WITHIN = 60_000
+/** Threads that stand by warm: as many as one identity may have stopped before it waits, less the one that judges. */
+const SPARES = STRIKES - 1
+/** Milliseconds after which a thread is started again that ended before it was ready; doubled each time. */
+const RESTART = { first: 100, most: 30_000 }
 
 type Job = {
   seq: number
@@ -50,19 +52,19 @@ type Job = {
 type Thread = {
   worker: Worker
   progress: BigInt64Array
-  ready: boolean
+  state: 'starting' | 'ready' | 'spoiled'
   /** undefined: it is ready; else why it is not */
   started: Promise<string | undefined>
 }
-/** Two threads that judge by one policy; one takes the other's place while the pair stays the same. */
-type Pair = { judging: Judging; active: Thread; spare: Thread }
-type Next = Pair & { taken: () => void; failed: (why: string) => void }
+/** Threads that judge by one policy. The first judges, the others stand by; fewer than all while one cannot start. */
+type Crew = { judging: Judging; threads: Thread[]; failures: number }
+type Next = { crew: Crew; taken: () => void; failed: (why: string) => void }
 
 /**
- * One thread judges, a second stands by warm. The deadline of an evaluation runs from its start, which the thread
+ * One thread judges, others stand by warm. The deadline of an evaluation runs from its start, which the thread
  * writes into shared memory; when it passes, the thread is stopped, that question is denied, and the others move to
- * the spare. So they do while a thread that an abort has spoiled makes itself anew. Questions that come while a
- * message is away are sent together when it returns. Another policy comes with two threads of its own, between two
+ * a spare. So they do while a thread that an abort has spoiled makes itself anew. Questions that come while a
+ * message is away are sent together when it returns. Another policy comes with threads of its own, between two
  * messages: a question is answered by one policy, whole. Without a policy every question is `no_bundle`.
  */
 export async function createPool(settings: PoolSettings, first?: Judging): Promise<Pool> {
@@ -73,10 +75,10 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   let waiting: Job[] = []
   let watch: NodeJS.Timeout | undefined
   let closed = false
-  const strikes = new Map<string, number[]>()
+  const strikes = createStrikes()
 
   const threads = new Set<Thread>()
-  let pair: Pair | undefined
+  let crew: Crew | undefined
   let next: Next | undefined
 
   const start = (judging: Judging): Thread => {
@@ -88,7 +90,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const thread: Thread = {
       worker,
       progress: new BigInt64Array(progress),
-      ready: false,
+      state: 'starting',
       started: Promise.resolve(undefined),
     }
     threads.add(thread)
@@ -106,10 +108,14 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
       worker.on('message', (message: FromWorker) => {
         if ('ready' in message) {
           clearTimeout(late)
-          thread.ready = true
+          thread.state = 'ready'
+          if (crew?.threads.includes(thread)) {
+            crew.failures = 0
+            fill(crew)
+          }
           resolve(undefined)
           send()
-        } else if (thread === pair?.active) receive(pair, message)
+        } else if (crew && thread === crew.threads[0]) receive(crew, thread, message)
       })
       worker.once('error', (error) => ended(error.message))
       worker.once('exit', () => ended('the judging thread ended'))
@@ -120,12 +126,19 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   /** Between two messages, so that no question is answered by two policies. */
   const turn = () => {
     if (!next || away.length > 0) return
-    const old = pair
-    const { taken, judging, active, spare } = next
+    const old = crew
+    const { taken } = next
+    crew = next.crew
     next = undefined
-    pair = { judging, active, spare }
-    for (const thread of old ? [old.active, old.spare] : []) stop(thread)
+    for (const thread of old?.threads ?? []) stop(thread)
     taken()
+    fill(crew)
+  }
+
+  /** One at a time: what starts takes its time from what is judged meanwhile. */
+  const fill = (of: Crew) => {
+    if (of.threads.length > SPARES || of.threads.some((thread) => thread.state === 'starting')) return
+    of.threads.push(start(of.judging))
   }
 
   const stop = (thread: Thread) => {
@@ -136,17 +149,27 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   const send = () => {
     if (away.length > 0 || closed) return
     turn()
-    if (waiting.length === 0 || !pair) return
-    if (!pair.active.ready && pair.spare.ready) [pair.active, pair.spare] = [pair.spare, pair.active]
-    const { active } = pair
-    if (!active.ready) return
+    if (waiting.length === 0 || !crew) return
+    const { threads: all } = crew
+    const active = all.find((thread) => thread.state === 'ready')
+    if (!active) {
+      // None can start, nor comes back: nobody knows when there will be one.
+      if (crew.failures > 1 && all.every((thread) => thread.state === 'starting'))
+        for (const job of waiting.splice(0)) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
+      return
+    }
+    crew.threads = [active, ...all.filter((thread) => thread !== active)]
     away = waiting.splice(0, BATCH)
     Atomics.store(active.progress, PROGRESS.at, 0n)
     active.worker.postMessage({ jobs: away.map((job) => [job.seq, job.text]) } satisfies ToWorker)
-    watch = setTimeout(check, settings.deadline, pair)
+    watch = setTimeout(check, settings.deadline, crew, active)
   }
 
-  const receive = (by: Pair, { answers, spoiled }: Extract<FromWorker, { answers: unknown }>) => {
+  const receive = (
+    by: Crew,
+    active: Thread,
+    { answers, spoiled }: Extract<FromWorker, { answers: unknown }>,
+  ) => {
     clearTimeout(watch)
     const jobs = new Map(away.map((job) => [job.seq, job]))
     away = []
@@ -158,9 +181,9 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
       return { job, judged }
     })
     if (spoiled) {
-      by.active.ready = false
+      active.state = 'spoiled'
       const culprit = done.at(-1)?.job
-      if (culprit) strike(verifiedIdentity(by, culprit.question))
+      if (culprit) strikes.add(verifiedIdentity(by, culprit.question))
       waiting = [...jobs.values(), ...waiting]
     }
     send()
@@ -168,49 +191,62 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   }
 
   /** How long the present step has run; the clock of `hrtime` is one for all threads. */
-  const elapsed = ({ active }: Pair) =>
-    Number(process.hrtime.bigint() - Atomics.load(active.progress, PROGRESS.started)) / 1e6
+  const elapsed = ({ progress }: Thread) =>
+    Number(process.hrtime.bigint() - Atomics.load(progress, PROGRESS.started)) / 1e6
 
-  const check = (by: Pair) => {
-    const { phase } = unpack(Atomics.load(by.active.progress, PROGRESS.at))
-    const left = phase === PHASE.idle ? settings.deadline : settings.deadline - elapsed(by)
-    if (left > 0) watch = setTimeout(check, Math.max(1, left), by)
-    else replace(by, `the evaluation passed its deadline of ${settings.deadline} ms`)
+  const check = (by: Crew, active: Thread) => {
+    const { phase } = unpack(Atomics.load(active.progress, PROGRESS.at))
+    const left = phase === PHASE.idle ? settings.deadline : settings.deadline - elapsed(active)
+    if (left > 0) watch = setTimeout(check, Math.max(1, left), by, active)
+    else replace(by, active, `the evaluation passed its deadline of ${settings.deadline} ms`)
   }
 
   const lost = (thread: Thread, why: string) => {
     if (closed) return
-    if (next && (thread === next.active || thread === next.spare)) {
+    if (next?.crew.threads.includes(thread)) {
       const { failed } = next
       next = undefined
       failed(why)
-    } else if (pair && thread === pair.active) replace(pair, why)
-    else if (pair && thread === pair.spare) pair.spare = start(pair.judging)
+    } else if (crew?.threads.includes(thread)) {
+      if (away.length > 0 && thread === crew.threads[0]) return replace(crew, thread, why)
+      crew.threads = crew.threads.filter((other) => other !== thread)
+      again(crew)
+    }
   }
 
-  const replace = (by: Pair, why: string) => {
+  /** A thread in place of one that ended by itself: at once, but later and later if none becomes ready. */
+  const again = (of: Crew) => {
+    const delay = of.failures === 0 ? 0 : Math.min(RESTART.first * 2 ** of.failures, RESTART.most)
+    of.failures++
+    setTimeout(() => {
+      if (!closed && of === crew) fill(of)
+    }, delay).unref()
+    send()
+  }
+
+  const replace = (by: Crew, active: Thread, why: string) => {
     clearTimeout(watch)
     replaced++
-    const { seq: at, phase } = unpack(Atomics.load(by.active.progress, PROGRESS.at))
+    const { seq: at, phase } = unpack(Atomics.load(active.progress, PROGRESS.at))
     const jobs = away
     away = []
-    stop(by.active)
-    by.active = by.spare
-    by.spare = start(by.judging)
+    stop(active)
+    by.threads = by.threads.filter((thread) => thread !== active)
+    fill(by)
     const culprit = phase === PHASE.idle ? undefined : jobs.find((job) => job.seq === at)
     // Evaluation is pure: what was in the same message is asked again, before what came later.
-    const again = jobs.filter((job) => job !== culprit && ++job.attempts < 3)
+    const anew = jobs.filter((job) => job !== culprit && ++job.attempts < 3)
     for (const job of jobs)
-      if (job !== culprit && !again.includes(job)) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
-    waiting = [...again, ...waiting]
+      if (job !== culprit && !anew.includes(job)) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
+    waiting = [...anew, ...waiting]
     if (culprit) culprit.resolve(stopped(by, culprit.question, phase === PHASE.evaluating, why))
     send()
   }
 
   /** The judgement of a question whose evaluation was stopped. The identity is believed only past its verification. */
-  const stopped = (by: Pair, question: Question, verified: boolean, why: string): Judgement => {
+  const stopped = (by: Crew, question: Question, verified: boolean, why: string): Judgement => {
     const identity = verified ? verifiedIdentity(by, question) : undefined
-    strike(identity)
+    strikes.add(identity)
     if (question.ask === 'visible') return { kind: 'unavailable', fault: 'visible_undecided' }
     if (!identity) return { kind: 'unavailable', fault: 'queue_full' }
     const ports = { now: Date.now, newId }
@@ -218,17 +254,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     return decided(by.judging.settings, ports, question, { ...question.draft, identity }, policyError(), more)
   }
 
-  const strike = (identity: Identity | undefined) => {
-    if (!identity) return
-    const key = ownerKey(ownerOf(identity))
-    const times = [...(strikes.get(key) ?? []), performance.now()].slice(-STRIKES)
-    // Moved to the end: who struck last is forgotten last.
-    strikes.delete(key)
-    strikes.set(key, times)
-    if (strikes.size > 1000) strikes.delete(strikes.keys().next().value ?? '')
-  }
-
-  const verifiedIdentity = (by: Pair, { who }: Question): Identity | undefined => {
+  const verifiedIdentity = (by: Crew, { who }: Question): Identity | undefined => {
     if ('identity' in who) return who.identity
     const claims = parseStrict(Buffer.from(who.assertion.split('.')[1] ?? '', 'base64url').toString('utf8'))
     const { expected } = by.judging.settings
@@ -237,20 +263,13 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     return read.ok ? read.identity : undefined
   }
 
-  const suspended = ({ who }: Question): boolean => {
-    if (strikes.size === 0) return false
-    const owner = 'identity' in who ? ownerOf(who.identity) : claimedOwner(who.assertion)
-    const times = owner && strikes.get(ownerKey(owner))
-    return times?.length === STRIKES && performance.now() - (times[0] ?? 0) < STRIKE_WINDOW
-  }
-
   const pool: Pool = {
     judge: (question) =>
       new Promise((resolve) => {
-        if (!pair && !closed) return resolve({ kind: 'unavailable', fault: 'no_bundle' })
+        if (!crew && !closed) return resolve({ kind: 'unavailable', fault: 'no_bundle' })
         if (closed || waiting.length >= settings.queue)
           return resolve({ kind: 'unavailable', fault: 'queue_full' })
-        if (suspended(question)) return resolve({ kind: 'unavailable', fault: 'suspended' })
+        if (strikes.suspended(question.who)) return resolve({ kind: 'unavailable', fault: 'suspended' })
         waiting.push({ seq: ++seq, question, text: JSON.stringify(question), attempts: 0, resolve })
         // After all that this turn of the loop has read, so that it goes in one message.
         if (away.length === 0 && waiting.length === 1) setImmediate(send)
@@ -266,14 +285,17 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
       }
       try {
         // One after the other: what is warmed up takes its time from what is judged meanwhile.
-        const active = await begin()
-        const spare = await begin()
+        const threads = [await begin(), await begin()]
         await new Promise<void>((resolve, reject) => {
           const taken = () => {
             swapped()
             resolve()
           }
-          next = { judging, active, spare, taken, failed: (why) => reject(new Error(why)) }
+          next = {
+            crew: { judging, threads, failures: 0 },
+            taken,
+            failed: (why) => reject(new Error(why)),
+          }
           if (closed) reject(new Error('the judging threads are stopped'))
           else send()
         })

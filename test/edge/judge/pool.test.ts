@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
-import { createPool, type Pool } from '../../../src/edge/judge/pool.ts'
+import { createPool, type Judging, type Pool } from '../../../src/edge/judge/pool.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Judgement, Question } from '../../../src/pep/ports.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
@@ -50,24 +50,26 @@ const codes = (judged: Judgement) =>
 describe.skipIf(noOpa)('the judging threads', async () => {
   const bundle = noOpa ? undefined : await buildBundle({ 'mcp/main/main.rego': mainPolicy(RULES) })
   const pools: Pool[] = []
-  const start = async (queue = 1000) => {
-    const policy = await loadPolicyFiles({ mcp: bundle?.path ?? '' }, 'mcp/main/decision')
-    const { module, data, revisions } = policy
-    const pool = await createPool(
-      { jwks: undefined, deadline: DEADLINE, queue },
-      {
-        module,
-        data,
-        settings: {
-          expected: undefined,
-          origin: { labels: {}, bundles: revisions },
-          path: 'mcp/main/decision',
-          digestKey: Buffer.from('k'),
-          masks: false,
-          digests: {},
-        },
-      },
+  const policy = async (): Promise<Judging> => {
+    const { module, data, revisions } = await loadPolicyFiles(
+      { mcp: bundle?.path ?? '' },
+      'mcp/main/decision',
     )
+    return {
+      module,
+      data,
+      settings: {
+        expected: undefined,
+        origin: { labels: {}, bundles: revisions },
+        path: 'mcp/main/decision',
+        digestKey: Buffer.from('k'),
+        masks: false,
+        digests: {},
+      },
+    }
+  }
+  const start = async (queue = 1000, judging?: Judging) => {
+    const pool = await createPool({ jwks: undefined, deadline: DEADLINE, queue }, judging ?? (await policy()))
     pools.push(pool)
     return pool
   }
@@ -120,6 +122,29 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     expect(performance.now() - began).toBeGreaterThanOrEqual(DEADLINE)
     expect(pool.replaced()).toBe(1)
   })
+
+  test('threads that cannot start are started later and later; without one each question is refused at once', async () => {
+    const judging = await policy()
+    const pool = await start(1000, judging)
+    const starts: number[] = []
+    const started = () => starts.push(performance.now())
+    process.on('worker', started)
+    try {
+      judging.data = 'no JSON'
+      // Each ends one of those that were warm; the last question finds none.
+      for (let i = 0; pool.replaced() < 3 && i < 10; i++)
+        await pool.judge(question('loop', {}, { ...alice, subject: `someone ${i}` }))
+      expect(await pool.judge(question('allow'))).toEqual({ kind: 'unavailable', fault: 'queue_full' })
+      await expect.poll(() => starts.length, { timeout: 15_000 }).toBeGreaterThanOrEqual(5)
+      const gaps = starts.slice(1).map((at, i) => at - (starts[i] ?? 0))
+      // The first follows at once; then 200, 400, 800 ms at least, whatever the threads need to fail.
+      expect(gaps[1]).toBeGreaterThanOrEqual(199)
+      expect(gaps[2]).toBeGreaterThanOrEqual(399)
+      expect(gaps[3]).toBeGreaterThanOrEqual(799)
+    } finally {
+      process.off('worker', started)
+    }
+  }, 60_000)
 
   test('an identity whose evaluations abort three times waits; the next person is not made to pay', async () => {
     const pool = await start()
