@@ -28,6 +28,8 @@ export type Draft = {
     declared: 'listed' | 'pinned' | 'unknown'
     annotations?: JsonObject
     digest?: string
+    /** beside undeclared arguments only: whether the schema rules one of them out */
+    closed?: boolean
   }
   arguments?: JsonObject
   undeclared_arguments?: string[]
@@ -294,7 +296,8 @@ function addTool(draft: Draft, name: string, facts: ToolFacts | undefined): Draf
   if (facts.annotations) draft.tool.annotations = facts.annotations
   const undeclared = facts.undeclared(draft.arguments ?? {})
   if (undeclared === 'ambiguous') return { ok: true, draft, ambiguous: true }
-  draft.undeclared_arguments = undeclared
+  draft.undeclared_arguments = undeclared.pointers
+  if (undeclared.pointers.length > 0) draft.tool.closed = undeclared.closed
   return { ok: true, draft }
 }
 

@@ -267,7 +267,7 @@ describe('a list', () => {
     await world.handle(arrival(list, { who: { assertion: `h.${claims}.s` } }))
     await world.handle(arrival(call('seen', { owner: 'acme', extra: { a: 1 } }), by('alice')))
     expect(world.questions.at(-1)?.draft).toMatchObject({
-      tool: { name: 'seen', declared: 'listed', annotations: { readOnlyHint: true } },
+      tool: { name: 'seen', declared: 'listed', annotations: { readOnlyHint: true }, closed: false },
       undeclared_arguments: ['/extra'],
     })
     await world.handle(arrival(call('seen', {}), by('bob')))
