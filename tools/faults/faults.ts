@@ -8,18 +8,21 @@ import { clock, thread, thrown } from './injected.ts'
 import type { Row } from './load.ts'
 import { descriptors, ended, memory, neighbour, killed as sigkill, soak } from './process.ts'
 import { reloads, service } from './reload.ts'
+import { away, parted, sluggish } from './rim.ts'
 import { disk, keys, policy, streams } from './sources.ts'
 import { absent, hostile, killed } from './upstream.ts'
 
 export const ROWS: Row[] = [
   killed,
   absent,
+  away,
   sigkill,
   disk,
   service,
   policy,
   keys,
   clock,
+  sluggish,
   streams,
   memory,
   descriptors,
@@ -29,6 +32,7 @@ export const ROWS: Row[] = [
   thread,
   hostile,
   soak,
+  parted,
   neighbour,
 ]
 const DOCS = fileURLToPath(new URL('../../docs/faults.md', import.meta.url))
