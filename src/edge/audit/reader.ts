@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { replaceFileLater } from './files.ts'
-import { linesOf } from './segments.ts'
+import { linesOf, seqBefore } from './segments.ts'
 
 /** After which line a reader is: `segment` is the number of the first line of its file, `offset` in bytes. */
 export type Position = { segment: number; offset: number; seq: number }
@@ -157,12 +157,15 @@ function keptAt(path: string): Position | undefined {
 }
 
 /** Where the line after `seq` is now; undefined if it is no longer there, or never was. */
-function locate(log: LogView, { seq }: Position): Position | undefined {
+function locate(log: LogView, { seq, segment: file, offset: where }: Position): Position | undefined {
   if (seq > log.synced().seq) return undefined
   const segments = log.segments()
   const segment = segments.findLast(({ first }) => first <= seq + 1)
   if (!segment) return undefined
   if (segment.first === seq + 1) return { segment: segment.first, offset: 0, seq }
+  // Where it was, mostly; a file that was written anew has it elsewhere.
+  if (segment.first === file && where > 0 && where <= segment.bytes && seqBefore(segment.path, where) === seq)
+    return { segment: file, offset: where, seq }
   let at = segment.first - 1
   for (const { line, offset } of linesOf(segment.path))
     if (++at === seq) return { segment: segment.first, offset: offset + line.length + 1, seq }

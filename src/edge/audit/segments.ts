@@ -29,6 +29,19 @@ export function seqOf(line: Buffer): number | undefined {
   return match ? Number(match[1]) : undefined
 }
 
+/** The number of the line that ends at an offset; undefined where none does. */
+export function seqBefore(path: string, offset: number): number | undefined {
+  const fd = openSync(path, 'r')
+  try {
+    const bytes = Buffer.alloc(Math.min(SEQ_WITHIN, offset))
+    if (readSync(fd, bytes, 0, bytes.length, offset - bytes.length) < bytes.length) return undefined
+    const match = bytes.at(-1) === 0x0a ? SEQ.exec(bytes.toString('latin1', 0, bytes.length - 1)) : null
+    return match ? Number(match[1]) : undefined
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** The lines of a file from an offset on, without their ends; `whole` is false for a last one that has none. */
 export function* linesOf(
   path: string,
@@ -64,12 +77,16 @@ export type Found =
   /** a line that is none, or none of this place, with lines of the log after it: no accident of writing */
   | { ok: false; at: number; why: string }
 
-/** Looks through a whole file; a number that is not the one before it and one more is damage. */
-export function inspect({ first, path }: Segment, each: (line: Buffer) => void): Found {
-  let last = first - 1
-  let size = 0
+/** Looks through a file, or what of it is after `known`; a number that is not the one before it and one more is damage. */
+export function inspect(
+  { first, path }: Segment,
+  each: (line: Buffer) => void,
+  known = { seq: first - 1, offset: 0 },
+): Found {
+  let last = known.seq
+  let size = known.offset
   let bad = false
-  for (const { line, offset, whole } of linesOf(path)) {
+  for (const { line, offset, whole } of linesOf(path, known.offset)) {
     const seq = whole ? seqOf(line) : undefined
     if (seq === last + 1 && !bad) {
       last = seq

@@ -15,9 +15,10 @@ import { finishLine, type OpenLine } from '../../log/event.ts'
 import { createTree, leafHash } from '../../log/merkle.ts'
 import type { JsonObject } from '../../mcp/strict-json.ts'
 import type { Keep } from '../../pep/ports.ts'
+import { type End, keepEnd } from './end.ts'
 import { replaceFileLater, syncFolder } from './files.ts'
 import { takeLock } from './lock.ts'
-import { CHECKPOINT, openLog } from './open.ts'
+import { CHECKPOINT, checkpointIn, openLog } from './open.ts'
 import { type LogView, type OpenReader, openReader, type Position, type SinkReader } from './reader.ts'
 import { createReserve } from './reserve.ts'
 import { segmentName } from './segments.ts'
@@ -86,6 +87,8 @@ const SYNC_MS = 100
 const PATIENCE = 2_000
 /** Bytes that are kept in memory until they are on disk. */
 const UNSYNCED = 32 << 20
+/** Bytes after which it is kept how far the log is: no more than that is looked at by the next start. */
+const MARK = 4 << 20
 /** Milliseconds until it is tried again to begin a file. */
 const ROTATE_AGAIN = 5_000
 const LOCK = 'decisions.lock'
@@ -121,6 +124,11 @@ export function openSpool(
   let seq = log.tree.size
   let prev = log.tree.last
   let signed = { at: now(), size: log.tree.size }
+  /** the newest checkpoint that was signed */
+  let newest: End['signed'] = checkpointIn(folder)
+  /** bytes since it was last kept how far the log is, and of the last line */
+  let unmarked = log.looked
+  let lineBytes = 0
   /** signed checkpoints that are not on disk yet */
   let notes: { seq: number; note: string }[] = []
   let keeping: Promise<void> = Promise.resolve()
@@ -195,6 +203,8 @@ export function openSpool(
     current.bytes += bytes.length
     unsynced.push(bytes)
     unsyncedBytes += bytes.length
+    unmarked += bytes.length
+    lineBytes = texts.at(-1)?.length ?? lineBytes
     for (const leaf of leaves) tree.append(leaf)
     prev = before
     return true
@@ -211,6 +221,7 @@ export function openSpool(
     const note = sign?.(log.id, tree.size(), root)
     if (note !== undefined) {
       notes = [...notes, { seq: seq + 1, note }]
+      newest = { size: tree.size(), root }
       // The line of a checkpoint alone is none that needs another.
       signed = { at: now(), size: tree.size() + 1 }
     }
@@ -224,11 +235,18 @@ export function openSpool(
     const ready = notes.findLast((entry) => entry.seq <= synced.seq)
     if (!ready) return
     notes = notes.filter((entry) => entry.seq > synced.seq)
-    keeping = keeping
-      .then(() => replaceFileLater(join(folder, CHECKPOINT), ready.note))
-      .catch((failure: Error) => {
-        error = failure.message
-      })
+    keep(() => replaceFileLater(join(folder, CHECKPOINT), ready.note))
+  }
+  const keep = (write: () => Promise<void>) => {
+    keeping = keeping.then(write).catch((failure: Error) => {
+      error = failure.message
+    })
+  }
+  /** How far the log is; undefined while there is little that the next start need not look at. */
+  const mark = (target: Position): End | undefined => {
+    if (unmarked < MARK || prev === undefined || lineBytes === 0) return undefined
+    unmarked = 0
+    return { ...target, line: lineBytes, last: prev, parts: tree.parts(), signed: newest }
   }
 
   const own = (): OpenLine[] => {
@@ -294,13 +312,13 @@ export function openSpool(
   }
   const write = (entries: Waiting[]): boolean => {
     if (suspect || foreign) return false
-    const before = { notices: [...notices], lost, notes, signed }
+    const before = { notices: [...notices], lost, notes, signed, newest }
     const lines = [...own(), ...entries.map(({ line }) => line)]
     if (lines.length === 0) return true
     const bytes = lines.reduce((sum, line) => sum + line.length, 0)
     if (total() + bytes <= maxBytes && put(lines)) return true
     notices.splice(0, notices.length, ...before.notices)
-    ;({ lost, notes, signed } = before)
+    ;({ lost, notes, signed, newest } = before)
     return false
   }
   const restore = (more: number) => {
@@ -353,6 +371,7 @@ export function openSpool(
     if (suspect || synced.seq === seq) return Promise.resolve()
     const target: Position = { segment: current.first, offset: current.bytes, seq }
     const count = unsynced.length
+    const end = mark(target)
     const done = new Promise<void>((resolve) => {
       sync(current.fd, (failure) => {
         syncing = undefined
@@ -371,6 +390,7 @@ export function openSpool(
           for (const entry of ready) entry.done(true)
           for (const listener of listeners) listener()
           keepNote()
+          if (end) keep(() => keepEnd(folder, end))
         }
         resolve()
         if (!suspect && settings.durability === 'disk' && durable.length > 0) void bringToDisk()
