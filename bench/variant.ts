@@ -78,6 +78,7 @@ const context: Context = {
     digestKey,
   },
   ...createKept(secret, Date.now),
+  narrows: () => false,
   origin: () => origin,
 }
 announce(createListener(context, { ...mcp, configured: undefined }, metrics.observe).server)

@@ -136,6 +136,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
       ...(identityKey && { identityKey }),
     },
     ...createKept(secret, Date.now),
+    narrows: made.narrows,
     origin: () => origin(),
   }
   const sinks = startSinks(

@@ -18,6 +18,8 @@ export type Policies = {
   /** a judge with the candidate asked beside it */
   beside: (judge: Judge) => Judge
   origin: () => Origin
+  /** whether the policy in force narrows the schemas of tools of this server */
+  narrows: () => boolean
   setKeys: (jwks: string) => void
   close: () => Promise<void>
 }
@@ -39,6 +41,7 @@ export async function composePolicies(config: Config, world: World, ports: Polic
   const { identityKey } = config.audit
   const { pool, metrics, labels, digestKey, lifecycle } = ports
   let origin: Origin = { labels, bundles: {} }
+  let narrows = false
   const judgingBy = (policy: Policy, masks: boolean): Judging => ({
     module: policy.module,
     data: policy.data,
@@ -67,6 +70,7 @@ export async function composePolicies(config: Config, world: World, ports: Polic
     take: (policy, swapped) =>
       pool.activate(judgingBy(policy, policy.masks), () => {
         origin = { labels, bundles: policy.revisions }
+        narrows = policy.narrows.includes(mcp.server)
         swapped()
       }),
     // Its events are not written, so that there is nothing to mask.
@@ -97,6 +101,7 @@ export async function composePolicies(config: Config, world: World, ports: Polic
           })
         : judge,
     origin: () => origin,
+    narrows: () => narrows,
     setKeys(jwks) {
       pool.setKeys(jwks)
       candidate?.setKeys(jwks)

@@ -3,7 +3,14 @@ import { isObject, type Json, type JsonObject } from '../mcp/strict-json.ts'
 import { onlyResult } from './decision.ts'
 
 /** One named thing of a list, as `input.items` has it. */
-export type Item = { kind: string; key: string; annotations?: JsonObject; digest?: string }
+export type Item = {
+  kind: string
+  key: string
+  annotations?: JsonObject
+  digest?: string
+  /** of a tool, where the policy in force narrows schemas */
+  inputSchema?: JsonObject
+}
 
 /** The list of a result, or undefined where the result has none: the caller fails, a list is never guessed. */
 export function listOf(result: JsonObject, list: NonNullable<Method['list']>): JsonObject[] | undefined {

@@ -29,6 +29,9 @@ export function readUpstream(body: Uint8Array | string): Message | undefined {
   return read.ok ? read.message : undefined
 }
 
+/** UTF-16 units of schemas in one question. A tool whose schema is left out is shown as it is. */
+const SCHEMAS = 1 << 20
+
 export type Counts = { listed?: number; hidden?: number }
 export type Withheld =
   | {
@@ -196,7 +199,7 @@ async function screenError(
 
 /** The item of a thing of a list. Definitions of tools are remembered: what they declare is asked about at a call. */
 function about(
-  { tools }: Context,
+  { tools, narrows }: Context,
   { identity }: Within,
   list: Method['list'],
   result: JsonObject,
@@ -205,11 +208,16 @@ function about(
   const facts = things
     ? new Map(tools.learn(ownerKey(ownerOf(identity)), things).map((one, i) => [things[i], one]))
     : undefined
+  let left = things && narrows() ? SCHEMAS : 0
   return (thing) => {
     const item: Item = { kind: list?.kind ?? 'tool', key: String(thing[list?.key ?? 'name']) }
     if (isObject(thing.annotations)) item.annotations = thing.annotations
     const known = facts?.get(thing)
     if (known) item.digest = known.digest
+    if (left > 0 && isObject(thing.inputSchema)) {
+      left -= JSON.stringify(thing.inputSchema).length
+      if (left >= 0) item.inputSchema = thing.inputSchema
+    }
     return item
   }
 }

@@ -49,6 +49,8 @@ export type Context = {
   tasks: Tasks
   /** when another policy is in force */
   changes: Changes
+  /** whether the policy in force narrows the schemas of tools of this server */
+  narrows: () => boolean
   origin: () => Origin
 }
 

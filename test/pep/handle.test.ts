@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { OpenLine } from '../../src/log/event.ts'
+import { toolFacts } from '../../src/pdp/tool.ts'
 import type { Judgement, Reply } from '../../src/pep/ports.ts'
 import {
   alice,
@@ -215,6 +216,48 @@ describe('a list', () => {
       { kind: 'tool', key: 'hidden' },
     ])
     expect(world.lines[1]).toMatchObject({ custom: { listed: 2, hidden: 1 } })
+  })
+
+  test('has its schemas in the question where the policy narrows them, and as many as fit', async () => {
+    const schema = (title: string) => ({ type: 'object', title, properties: { repo: { type: 'string' } } })
+    const large = schema('x'.repeat(1 << 20))
+    const listed = [
+      { name: 'seen', inputSchema: schema('t') },
+      { name: 'none', inputSchema: null },
+      { name: 'large', inputSchema: large },
+      { name: 'after', inputSchema: schema('t') },
+    ]
+    const narrower = { type: 'object', properties: { repo: { enum: ['app'] } } }
+    const world = handlerIn({
+      narrows: true,
+      judge: (question) =>
+        question.ask === 'visible'
+          ? {
+              kind: 'visible',
+              visible: [
+                [0, { inputSchema: narrower }],
+                [2, true],
+              ],
+            }
+          : {
+              kind: 'decided',
+              identity: alice,
+              decision: allow,
+              line: '{"custom":{"event":"decision"' as OpenLine,
+            },
+      reply: () => message({ jsonrpc: '2.0', id: 1, result: { tools: listed } }),
+    })
+    const answer = await world.handle(arrival(list))
+    expect(json(answer).result.tools).toEqual([{ name: 'seen', inputSchema: narrower }, listed[2]])
+    const { items = [] } = world.questions[1]?.draft ?? {}
+    expect(items[0]).toMatchObject({ key: 'seen', inputSchema: schema('t') })
+    expect(items.map(({ inputSchema }) => inputSchema !== undefined)).toEqual([true, false, false, false])
+    const plain = handlerIn({ reply: () => message({ jsonrpc: '2.0', id: 1, result: { tools: listed } }) })
+    await plain.handle(arrival(list))
+    expect(plain.questions[1]?.draft.items?.some(({ inputSchema }) => inputSchema)).toBe(false)
+    // What the sidecar knows of a tool is the server's own.
+    const { digest } = toolFacts(listed[0] as never)
+    expect(items[0]?.digest).toBe(digest)
   })
 
   test('is made private for modern caches, on every page', async () => {

@@ -70,6 +70,7 @@ function handlerIn(frames: UpstreamFrame[], visible: (key: string) => boolean = 
       digestKey: Buffer.from('digest'),
     },
     ...createKept(SECRET, () => 1_795_379_900_000),
+    narrows: () => false,
     origin: () => ({ labels: {}, bundles: {} }),
   })
   const send = async (message: object, headers: Arrival['headers'] = { sessionId: sealer.seal(session) }) =>

@@ -27,6 +27,7 @@ export const SECRET = Buffer.from('a key for tests only')
 export const sealer = createSealer(SECRET)
 
 export type World = {
+  narrows?: boolean
   decision?: Decision
   judge?: (question: Question) => Judgement
   reply?: (call: Call) => Reply
@@ -88,6 +89,7 @@ export function handlerIn(world: World) {
       digestKey: Buffer.from('digest'),
     },
     ...kept,
+    narrows: () => world.narrows ?? false,
     origin: () => ({ labels: {}, bundles: { mcp: { revision: 'git:ab12' } } }),
   })
   return { handle, did, calls, lines, questions, declined, kept }

@@ -124,7 +124,12 @@ _shown(index) := {"inputSchema": _narrowed[index]} if _narrowed[index]
 
 _shown(index) if not _narrowed[index]
 
-_narrowed[index] := schema if some index, schema in data.mcp.rules[_].narrowed
+# What one family narrows and another shows as it is may be called as it is.
+_narrowed[index] := schema if {
+	some family
+	schema := data.mcp.rules[family].narrowed[index]
+	[showing | data.mcp.rules[showing].visible[index]] == [family]
+}
 
 _outcome(denials, _) := {"allow": false, "reasons": _sorted(denials)} if count(denials) > 0
 

@@ -140,3 +140,12 @@ test_a_schema_may_be_narrowed if {
 	families := {"one": {"visible": {0, 1}, "narrowed": {1: {"type": "object"}}}}
 	main.visible == {"0": true, "1": {"inputSchema": {"type": "object"}}} with data.mcp.rules as families
 }
+
+test_what_another_family_shows_is_not_narrowed if {
+	families := {"one": {"visible": {0}, "narrowed": {0: {"type": "object"}}}, "two": {"visible": {0}}}
+	main.visible == {"0": true} with data.mcp.rules as families
+	both := json.patch(families, [{"op": "add", "path": "/two/narrowed", "value": {0: {"type": "string"}}}])
+	main.visible == {"0": true} with data.mcp.rules as both
+	hidden := {"one": {"narrowed": {0: {"type": "object"}}}}
+	main.visible == {} with data.mcp.rules as hidden
+}

@@ -23,6 +23,8 @@ export type Policy = {
   digests: { policy: string; data: string }
   /** whether it has OPA's `system/log/mask` */
   masks: boolean
+  /** servers for which data asks that schemas are narrowed: their questions have the schemas */
+  narrows: string[]
   /** by bundle that has one: the number that may not become smaller */
   sequences: Record<string, number>
 }
@@ -209,7 +211,12 @@ function activate(bundles: Bundle[], path: string): Policy {
   const text = JSON.stringify(data)
   const digests = { policy: sha256(first.wasm), data: sha256(text) }
   const masks = evaluator.entrypoints.includes(MASK)
-  return { module, data: text, revisions, masks, digests, sequences }
+  return { module, data: text, revisions, masks, narrows: narrowsOf(data), digests, sequences }
+}
+
+function narrowsOf({ config }: JsonObject): string[] {
+  const servers = isObject(config) && isObject(config.servers) ? Object.entries(config.servers) : []
+  return servers.flatMap(([name, server]) => (isObject(server) && server.narrow === true ? [name] : []))
 }
 
 /** An abort of one canary must not be the answer of the next. */

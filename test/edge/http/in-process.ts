@@ -61,6 +61,7 @@ export async function listen(
         digestKey: Buffer.alloc(1),
       },
       ...createKept(SEAL, Date.now),
+      narrows: () => false,
       origin: () => ({ labels: {}, bundles: {} }),
     },
     {

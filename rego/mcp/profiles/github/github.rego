@@ -29,6 +29,16 @@ targets := [{
 
 # METADATA
 # description: |
+#   By each pattern of the caller's grants, the arguments that it says in full, for a schema that is narrowed.
+within[pattern] := object.filter({"owner": owner, "repo": repo}, names) if {
+	some grant in request.grants
+	some pattern in grant.repositories
+	[owner, repo] := split(pattern, "/")
+	names := [name | some name, value in {"owner": owner, "repo": repo}; value != "*"]
+}
+
+# METADATA
+# description: |
 #   Addresses, in lower case, below which an answer to this call may embed resources and link to them: the
 #   repository that it was allowed to read.
 answers contains concat("", ["repo://", _owner, "/", _repo, "/"])

@@ -32,6 +32,13 @@ bound if data.mcp.profiles.slack.toolsets[_toolset].bound
 targets := [{channel} | some channel in _channels]
 
 # METADATA
+# description: By each channel of the caller's grants, the arguments that may name it, for a schema that is narrowed.
+within[channel] := {name: channel | some name in data.mcp.profiles.slack.channel_arguments} if {
+	some grant in request.grants
+	some channel in grant.channels
+}
+
+# METADATA
 # title: A direct message, or no channel at all
 # description: A channel is an id that begins with C or G, or a name that begins with #. People have other ids.
 # custom:

@@ -64,6 +64,24 @@ visible contains index if {
 }
 
 # METADATA
+# description: |
+#   Where data says `narrow: true` of the server: the schema of a tool, with an `enum` for each argument of which every
+#   grant that gives the tool says what it may be. Never narrower than the grants are together; what they say besides
+#   is asked about at the call.
+narrowed[index] := schema if {
+	request.settings.narrow == true
+	some index, item in input.items
+	item.kind == "tool"
+	giving := [grant | some grant in request.grants; _gives_tool(grant, item.key)]
+	properties := {name: object.union(property, {"enum": values}) |
+		some name, property in item.inputSchema.properties
+		values := _may_be(name, property, giving)
+	}
+	properties != {}
+	schema := object.union(item.inputSchema, {"properties": properties})
+}
+
+# METADATA
 # title: No grant of the caller covers this tool
 # description: Says which set of tools it belongs to and which groups have it; code and title are made from data.
 explain contains explanation if {
@@ -252,6 +270,56 @@ _tool_visible(name) if _toolsets[_tools[name].toolset]
 _named_tools := {name | some name in request.grants[_].tools}
 
 _toolsets := {toolset | some toolset in request.grants[_].toolsets}
+
+_gives_tool(grant, name) if name in grant.tools
+
+_gives_tool(grant, name) if _tools[name].toolset in grant.toolsets
+
+_may_be(name, property, giving) := sort(values) if {
+	is_object(property)
+	not startswith(name, "/")
+	every grant in giving {
+		_said(grant, name)
+	}
+	values := {value |
+		some grant in giving
+		some value in _said(grant, name)
+		_taken(property, value)
+	}
+	values != set()
+}
+
+_taken(property, _) if not property.enum
+
+_taken(property, value) if value in property.enum
+
+# The values that an argument may have under this grant. Undefined: any.
+_said(grant, name) := values if values := _conditioned(grant.where[name])
+
+else := _scoped(grant, name)
+
+_conditioned(condition) := _listed(condition) if is_object(condition)
+
+_conditioned(condition) := {value | some alternative in condition; some value in _listed(alternative)} if {
+	is_array(condition)
+	every alternative in condition {
+		_listed(alternative)
+	}
+}
+
+_listed(condition) := {condition.equals} if is_object(condition)
+
+else := {value | some value in condition.in} if is_array(condition.in)
+
+else := set() if condition == {"absent": true}
+
+_scoped(grant, name) := {_within[pattern][name] | some pattern in grant[_scope]} if {
+	every pattern in grant[_scope] {
+		_within[pattern][name]
+	}
+}
+
+_within := data.mcp.profiles[request.profile].within
 
 _groups_with(toolset) := sort({group |
 	some grant in data.config.grants
