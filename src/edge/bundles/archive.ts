@@ -12,7 +12,7 @@ export type ArchiveLimits = {
   bytes: number
   files: number
 }
-export const ARCHIVE_LIMITS: ArchiveLimits = { bytes: 256 << 20, files: 10_000 }
+export const ARCHIVE_LIMITS: ArchiveLimits = { bytes: 64 << 20, files: 10_000 }
 
 /** Beyond `RATIO_FROM` bytes nothing that people write is compressed this well. */
 const RATIO = 200
