@@ -54,7 +54,7 @@ Written by \`npm run conformance -- --write\`; \`test/conformance/\` holds it. T
 | --- | --- | --- | --- | --- |
 ${servers.join('\n')}
 
-Why some differ: \`tasks-…\` ask for tasks by ids which nobody was given. The server has no tasks and does not know the method; the sidecar passes on no id that it did not seal. Both refuse, each with its own code. In \`server-sse-polling\` version 0.1.16 leaves out the header with the revision that its session has, so the server, taken directly, falls back to 2025-03-26 and sends no priming event; the sidecar names the revision that the handshake agreed on, and more checks pass. \`test/conformance/conformance.test.ts\` holds this list exactly. Checks that fail directly are of the extension for tasks, which the server's SDK does not have.
+The server has sessions for the revisions up to 2025-11-25, which keep the revision that their handshake agreed on, single requests for 2026-07-28, and the extension for tasks (\`test/conformance/tasks.ts\`), which its SDK does not have. \`test/conformance/conformance.test.ts\` fails on any check that fails or differs.
 
 ## Clients
 

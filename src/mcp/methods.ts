@@ -23,7 +23,12 @@ export type Method = {
   ofSession?: true
   /** Its answer is a stream that stays open. */
   long?: true
+  /** The extension that a client of 2026-07-28 must declare with the request. */
+  extension?: string
 }
+
+/** Tasks as 2026-07-28 has them (SEP-2663). */
+const TASKS = 'io.modelcontextprotocol/tasks'
 
 const FIRST = '2024-11-05'
 const LEGACY = '2025-11-25'
@@ -62,14 +67,14 @@ const TO_SERVER = new Map<string, Method>([
   ['subscriptions/listen', request(MODERN, MODERN, { long: true })],
   ['completion/complete', request(FIRST, MODERN)],
   ['logging/setLevel', request(FIRST, LEGACY)],
-  ['tasks/get', request(LEGACY, MODERN, { mirrored: 'taskId', asks: true })],
-  ['tasks/cancel', request(LEGACY, MODERN, { mirrored: 'taskId' })],
+  ['tasks/get', request(LEGACY, MODERN, { mirrored: 'taskId', asks: true, extension: TASKS })],
+  ['tasks/cancel', request(LEGACY, MODERN, { mirrored: 'taskId', extension: TASKS })],
   ['tasks/result', request(LEGACY, LEGACY)],
   [
     'tasks/list',
     request(LEGACY, LEGACY, { list: { member: 'tasks', kind: 'task', key: 'taskId' }, ofSession: true }),
   ],
-  ['tasks/update', request(MODERN, MODERN, { mirrored: 'taskId' })],
+  ['tasks/update', request(MODERN, MODERN, { mirrored: 'taskId', extension: TASKS })],
   ['notifications/initialized', passes(FIRST, LEGACY)],
   ['notifications/cancelled', passes(FIRST, LEGACY, { ofSession: true })],
   ['notifications/progress', passes(FIRST, LEGACY, { ofSession: true })],

@@ -90,6 +90,7 @@ export async function screenInputRequests(
     asked[key] = method
   }
   const members: JsonObject = inputRequests === undefined ? {} : { inputRequests: shown }
+  if (within.read.task) context.tasks.remember(within.read.task.task, asked)
   if (requestState !== undefined) {
     const owner = ownerOf(within.identity)
     const { method } = request
@@ -107,13 +108,20 @@ export async function screenInputRequests(
 /** One entry of `inputResponses`, and the method that it answers. */
 export type InputAnswer = { key: string; method: string; response: Response }
 
+/** What answers nothing that was asked for, and has the form of no answer. */
+const UNKNOWN = 'unknown'
+
 /**
- * The answers that a request brings, with what each answers: as the state says that came with them, else by their
- * form. Undefined where that is not to be told: it would be judged as one thing and read as another.
+ * The answers that a request brings, with what each answers: as the state says that came with them, or what its task
+ * asked for, else by their form. Undefined where that is not to be told: it would be judged as one thing and read as
+ * another.
+ * @param asked by key, as far as it is known
+ * @param open whether an answer may be to nothing: a server leaves out what it did not ask for within a task (SEP-2663)
  */
 export function readInputAnswers(
   responses: Json | undefined,
-  state: State | undefined,
+  asked: Record<string, string> | undefined,
+  open: boolean,
 ): InputAnswer[] | undefined {
   if (responses === undefined) return []
   if (!isObject(responses)) return undefined
@@ -122,20 +130,20 @@ export function readInputAnswers(
   const answers: InputAnswer[] = []
   for (const [key, result] of entries) {
     if (!isObject(result)) return undefined
-    const asked = state?.asked
-    const method = asked && Object.hasOwn(asked, key) ? asked[key] : methodByForm(result)
+    const method = asked && Object.hasOwn(asked, key) ? asked[key] : methodByForm(result, open)
     if (method === undefined) return undefined
     answers.push({ key, method, response: { kind: 'response', id: key, result } })
   }
   return answers
 }
 
-function methodByForm(result: JsonObject): string | undefined {
+function methodByForm(result: JsonObject, open: boolean): string | undefined {
   const forms = [
     ['elicitation/create', result.action !== undefined],
     ['sampling/createMessage', result.role !== undefined || result.model !== undefined],
     ['roots/list', result.roots !== undefined],
   ].flatMap(([method, is]) => (is ? [String(method)] : []))
+  if (open && forms.length === 0) return UNKNOWN
   return forms.length === 1 ? forms[0] : undefined
 }
 

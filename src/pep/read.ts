@@ -5,6 +5,7 @@ import {
   type Era,
   LATEST_LEGACY,
   LEGACY_VERSIONS,
+  META_CAPABILITIES,
   makeHeaders,
 } from '../mcp/headers.ts'
 import {
@@ -120,6 +121,11 @@ function readAsking(
   const method = methodOf('to_server', message.method, revision)
   if (!method || !context.settings.eras.includes(era)) return no('unknown_method')
   if (method.shape !== message.kind) return no('wrong_shape')
+  const { extension } = method
+  if (era === 'modern' && extension !== undefined && !declares(message.params, extension)) {
+    const data = { requiredCapabilities: { extensions: { [extension]: {} } } }
+    return { ok: false, reason: 'missing_capability', id, era, data }
+  }
   const takesInputs = era === 'modern' && (method.asks || message.method === 'tasks/update')
   if (!takesInputs && INPUTS.some((name) => message.params[name] !== undefined))
     return no('bad_input_response')
@@ -139,7 +145,8 @@ function readAsking(
     }),
   })
   if (!drafted.ok) return no(drafted.fault)
-  const inputs = readInputAnswers(opened.message.params.inputResponses, state)
+  const asked = task ? context.tasks.asked(task.task) : state?.asked
+  const inputs = readInputAnswers(opened.message.params.inputResponses, asked, task !== undefined)
   if (!inputs) return no('bad_input_response')
   const params = paramsOf(context, owner, message, era, arrival)
   const owners = [session?.owner, ...opened.owners].filter((one) => one !== undefined)
@@ -214,6 +221,13 @@ type Opened =
       state?: State
     }
   | { ok: false; reason: RefusalReason }
+
+/** Whether the request says that its client knows an extension (2026-07-28, "Capabilities"). */
+function declares({ _meta }: JsonObject, extension: string): boolean {
+  const capabilities = isObject(_meta) ? _meta[META_CAPABILITIES] : undefined
+  const extensions = isObject(capabilities) ? capabilities.extensions : undefined
+  return isObject(extensions) && isObject(extensions[extension])
+}
 
 /** The message with what was sealed for the client in the server's own words. */
 function openTokens(context: Context, arrival: Arrival, came: Request | Notification): Opened {

@@ -80,6 +80,11 @@ export const REFUSALS = {
   header_mismatch: row(400, rpc.HEADER_MISMATCH, 'The MCP headers do not agree with the body'),
   unsupported_version: row(400, rpc.UNSUPPORTED_VERSION, 'This protocol version is not supported'),
   missing_meta: row(400, rpc.INVALID_PARAMS, 'The protocol version or capabilities are missing'),
+  missing_capability: row(
+    400,
+    rpc.MISSING_CAPABILITY,
+    'The client does not declare the extension that this needs',
+  ),
   modern_needs_request: malformed('This protocol version takes requests only'),
   unknown_session: row(404, rpc.INVALID_REQUEST, 'There is no such session; start a new one'),
   no_session: row(405, rpc.INVALID_REQUEST, 'This needs a session'),

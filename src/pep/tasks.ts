@@ -19,7 +19,12 @@ export type Tasks = {
   open: (token: string) => Task | undefined
   /** the token of a task of this owner that was started or asked for here */
   known: (owner: Owner, upstream: string) => { token: string; task: Task } | undefined
+  /** What the client was asked for within a task, by key of `inputRequests`, as far as this process knows. */
+  asked: (task: Pick<Task, 'owner' | 'upstream'>) => Record<string, string>
+  remember: (task: Pick<Task, 'owner' | 'upstream'>, asked: Record<string, string>) => void
 }
+
+type Known = { task: Task; asked: Record<string, string> }
 
 /** UTF-16 units of a token; it travels in `Mcp-Name`. Tasks of one owner that are known by the server's id, and of all. */
 const BOUNDS = { token: 4096, owner: 1000, all: 20_000 }
@@ -29,7 +34,7 @@ export const RELATED_TASK = 'io.modelcontextprotocol/related-task'
 export function createTasks(secret: Uint8Array, bounds = BOUNDS): Tasks {
   // The same task has the same id wherever it is named.
   const box = createBox(secret, 'task', { longest: bounds.token, stable: true })
-  const owners = new Map<string, Map<string, Task>>()
+  const owners = new Map<string, Map<string, Known>>()
   let count = 0
 
   const tokenOf = ({ upstream, owner: { issuer, subject, audience }, method, tool }: Task) =>
@@ -44,17 +49,21 @@ export function createTasks(secret: Uint8Array, bounds = BOUNDS): Tasks {
   }
   const learn = (task: Task) => {
     const key = ownerKey(task.owner)
-    const tasks = owners.get(key) ?? new Map<string, Task>()
+    const tasks = owners.get(key) ?? new Map<string, Known>()
+    const { asked = {} } = tasks.get(task.upstream) ?? {}
     if (tasks.delete(task.upstream)) count--
     if (tasks.size >= bounds.owner) dropOldest(key)
     // Moved to the end: the owner that was seen last is dropped from last.
     owners.delete(key)
     owners.set(key, tasks)
-    tasks.set(task.upstream, task)
+    tasks.set(task.upstream, { task, asked })
     count++
     const [first] = owners.keys()
     if (count > bounds.all && first !== undefined) dropOldest(first)
   }
+
+  const find = ({ owner, upstream }: Pick<Task, 'owner' | 'upstream'>) =>
+    owners.get(ownerKey(owner))?.get(upstream)
 
   return {
     seal(task) {
@@ -67,8 +76,13 @@ export function createTasks(secret: Uint8Array, bounds = BOUNDS): Tasks {
       return task
     },
     known(owner, upstream) {
-      const task = owners.get(ownerKey(owner))?.get(upstream)
+      const task = find({ owner, upstream })?.task
       return task && { token: tokenOf(task), task }
+    },
+    asked: (task) => find(task)?.asked ?? {},
+    remember(task, asked) {
+      const known = find(task)
+      if (known) known.asked = asked
     },
   }
 }

@@ -20,6 +20,7 @@ import {
 } from '@modelcontextprotocol/server'
 import * as z from 'zod/v4'
 import { ADDRESS_SCHEMA, DEFAULTS_SCHEMA, ENUMS_SCHEMA, NAME_SCHEMA, PNG, USER_SCHEMA, WAV } from './data.ts'
+import { createTasks, registerTaskTools, TASKS } from './tasks.ts'
 
 type Outcome = CallToolResult | InputRequiredResult
 const text = (value: string): CallToolResult => ({ content: [{ type: 'text', text: value }] })
@@ -51,6 +52,7 @@ function build(door: Door): McpServer {
         resources: { listChanged: true, subscribe: true },
         logging: {},
         completions: {},
+        extensions: { [TASKS]: {} },
       },
       requestState: { verify: state.verify },
     },
@@ -58,6 +60,7 @@ function build(door: Door): McpServer {
   plainTools(server)
   talkingTools(server, door)
   inputTools(server)
+  registerTaskTools(server)
   resources(server)
   prompts(server)
   const low = server.server
@@ -378,34 +381,53 @@ function createEvents(): EventStore {
   }
 }
 
+/** Sets a header of a request that came, where the SDK's reader looks for it. */
+function say({ headers, rawHeaders }: IncomingMessage, name: string, value: string): void {
+  headers[name] = value
+  const at = rawHeaders.findIndex((header, i) => i % 2 === 0 && header.toLowerCase() === name)
+  if (at === -1) rawHeaders.push(name, value)
+  else rawHeaders[at + 1] = value
+}
+
 /** One endpoint for both eras: sessions for the legacy one, single requests for the modern one. */
 export async function startServer(port = 0): Promise<{ url: string; close: () => Promise<void> }> {
   const sessions = new Map<string, NodeStreamableHTTPServerTransport>()
+  const versions = new Map<string, () => string | undefined>()
   const door: Door = {
     close: (session, request) => sessions.get(session)?.closeSSEStream(request),
     changed: (kind) => (kind === 'tools' ? modern.notify.toolsChanged() : modern.notify.promptsChanged()),
   }
   const modern = createMcpHandler(() => build(door))
   const modernHandler = toNodeHandler(modern)
+  const tasks = createTasks()
 
   async function legacy(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void> {
     const id = request.headers['mcp-session-id']
     const known = typeof id === 'string' ? sessions.get(id) : undefined
-    if (known) return known.handleRequest(request, response, body)
+    if (known) {
+      // A session keeps the revision that its handshake agreed on, whatever a later request says or leaves out.
+      const version = versions.get(String(id))?.()
+      if (version !== undefined) say(request, 'mcp-protocol-version', version)
+      return known.handleRequest(request, response, body)
+    }
     if (id !== undefined || !isInitializeRequest(body)) {
       response.writeHead(id === undefined ? 400 : 404, { 'content-type': 'application/json' })
       const error = { code: -32000, message: id === undefined ? 'no session' : 'unknown session' }
       response.end(JSON.stringify({ jsonrpc: '2.0', id: null, error }))
       return
     }
+    const server = build(door)
     const transport = new NodeStreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
       eventStore: createEvents(),
       retryInterval: 1000,
-      onsessioninitialized: (session) => void sessions.set(session, transport),
+      onsessioninitialized: (session) => {
+        sessions.set(session, transport)
+        versions.set(session, () => server.server.getNegotiatedProtocolVersion())
+      },
     })
     transport.onclose = () => void sessions.delete(transport.sessionId ?? '')
-    await build(door).connect(transport)
+    await server.connect(transport)
     return transport.handleRequest(request, response, body)
   }
 
@@ -437,6 +459,7 @@ export async function startServer(port = 0): Promise<{ url: string; close: () =>
       ...(typeof method === 'string' && { mcpMethodHeader: method }),
       body,
     })
+    if (inbound.kind === 'modern' && tasks(request, response, body as Record<string, unknown>)) return
     await (request.method === 'POST' && inbound.kind !== 'legacy'
       ? modernHandler(request as Parameters<typeof modernHandler>[0], response, body)
       : legacy(request, response, body))

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { META_CAPABILITIES } from '../../src/mcp/headers.ts'
 import type { Identity } from '../../src/pdp/identity.ts'
 import type { Call, Reply } from '../../src/pep/ports.ts'
 import { createTasks, RELATED_TASK } from '../../src/pep/tasks.ts'
@@ -19,6 +20,7 @@ import {
 
 type Allows = Parameters<typeof judging>[0]
 const VERSION = '2025-11-25'
+const EXTENSION = 'io.modelcontextprotocol/tasks'
 const UPSTREAM = 'task-of-the-server'
 const status = (taskId = UPSTREAM, more: object = {}) => ({ taskId, status: 'working', ttl: 1000, ...more })
 const sent = ({ text }: Call) => JSON.parse(text)
@@ -39,9 +41,16 @@ function world(results: Record<string, object>, allows: Allows = () => true) {
     },
     legacy: (method: string, params: object, as = alice) =>
       at.handle(arrival({ jsonrpc: '2.0', id: ++id, method, params }, { headers: headers(as), ...by(as) })),
-    modern: (method: string, params: Record<string, unknown>, name: string | undefined, as = alice) => {
+    modern: (
+      method: string,
+      params: Record<string, unknown>,
+      name: string | undefined,
+      as = alice,
+      declared = true,
+    ) => {
       const { body, headers: made } = modern({ method, params }, name)
       const whole = { jsonrpc: '2.0', id: ++id, ...JSON.parse(String(Buffer.from(body ?? []))) }
+      if (declared) whole.params._meta[META_CAPABILITIES] = { extensions: { [EXTENSION]: {} } }
       return at.handle(arrival(whole, { ...(made && { headers: made }), ...by(as) }))
     },
   }
@@ -192,6 +201,43 @@ describe('a task of 2026-07-28', () => {
     const inputResponses = { a: { action: 'accept', content: { b: 1 } } }
     expect(json(await at.modern('tasks/update', { taskId, inputResponses }, taskId)).error.code).toBe(403)
     expect(at.calls).toHaveLength(before)
+  })
+
+  test('an answer is judged as what its task asked for; one to nothing is asked about as such', async () => {
+    const inputRequests = { a: { method: 'elicitation/create', params: { message: 'm' } } }
+    const at = world({
+      'tasks/get': { ...status(), status: 'input_required', inputRequests },
+      'tasks/update': { resultType: 'complete' },
+    })
+    const taskId = await begin(at)
+    await at.modern('tasks/get', { taskId }, taskId)
+    const inputResponses = { a: { roots: [] }, other: { roots: [] }, nothing: { ignored: true } }
+    await at.modern('tasks/update', { taskId, inputResponses }, taskId)
+    const answers = at.questions.flatMap(({ draft }) => (draft.kind === 'response' ? [draft.method] : []))
+    expect(answers).toEqual(['elicitation/create', 'roots/list', 'unknown'])
+    expect(sent(at.calls.at(-1) as Call).params.inputResponses).toEqual(inputResponses)
+    const before = at.calls.length
+    const two = { b: { action: 'accept', roots: [] } }
+    expect(await at.modern('tasks/update', { taskId, inputResponses: two }, taskId)).toMatchObject({
+      status: 400,
+    })
+    expect(at.calls).toHaveLength(before)
+  })
+
+  test('is for clients that declare the extension; others learn no more than that', async () => {
+    const at = world({ 'tasks/get': { resultType: 'complete', ...status() } })
+    const taskId = await begin(at)
+    for (const method of ['tasks/get', 'tasks/cancel', 'tasks/update']) {
+      for (const id of [taskId, 'made-up']) {
+        const refused = await at.modern(method, { taskId: id }, id, alice, false)
+        expect(refused).toMatchObject({ status: 400 })
+        expect(json(refused).error).toMatchObject({
+          code: -32021,
+          data: { requiredCapabilities: { extensions: { [EXTENSION]: {} } }, reason: 'missing_capability' },
+        })
+      }
+    }
+    expect(at.calls).toHaveLength(1)
   })
 
   test('is listened to by its owner only', async () => {
