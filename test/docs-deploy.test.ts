@@ -1,6 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
@@ -63,41 +61,6 @@ test('metrics that are alerted on are those that there are', async () => {
     .join('')
   expect(names.length).toBeGreaterThan(4)
   for (const name of names) expect(source, name).toContain(name)
-})
-
-test('the switch of docs/operate.md lets nothing write', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'mcp-switch-'))
-  const script = commandsOf('docs/operate.md')
-    .filter((line) => !line.startsWith('mcp-opa-sidecar'))
-    .join('\n')
-  execFileSync('sh', ['-ec', script], { cwd: folder })
-  const ask = async (files: Record<string, string>, tool: string, args: object) => {
-    const policy = await loadPolicyFiles(files, 'mcp/main/decision')
-    const input = {
-      decision_id: 'd',
-      time: '2026-11-22T20:26:14.008Z',
-      time_ms: 1795379174008,
-      server: 'github',
-      protocol_version: '2025-11-25',
-      direction: 'to_server',
-      kind: 'request',
-      method: 'tools/call',
-      tool: { name: tool, declared: 'unknown' },
-      arguments: { owner: 'acme', repo: 'app', ...args },
-      params: {},
-      http: {},
-      identity: { source: 'pomerium', subject: 'mona', groups: ['engineering', 'maintainers'], claims: {} },
-    }
-    const evaluator = createEvaluator(policy.module, JSON.parse(policy.data))
-    const [answer] = evaluator.evaluate('mcp/main/decision', input) as { result: { allow: boolean } }[]
-    return answer?.result.allow
-  }
-  const policy = { mcp: join(root, 'bundles/default.tar.gz') }
-  const off = { ...policy, switch: join(folder, 'switch.tar.gz') }
-  const merge = ['merge_pull_request', { pullNumber: 7 }] as const
-  expect([await ask(policy, ...merge), await ask(off, ...merge)]).toEqual([true, false])
-  expect(await ask(off, 'list_issues', {})).toBe(true)
-  rmSync(folder, { recursive: true })
 })
 
 test.each([

@@ -100,7 +100,16 @@ _any_dry if {
 _all_dry if {
 	"all" in _dry_settings
 	request.identified
+	not _stopped
 }
+
+# The switch that stops everything is never a trial.
+_stopped if {
+	some found in _denials
+	found.code in _always
+}
+
+_always := {"stopped"}
 
 _is_dry(found) if found.enforcement == "dryrun"
 
@@ -108,6 +117,7 @@ _is_dry(found) if {
 	some codes in _dry_settings
 	is_array(codes)
 	found.code in codes
+	not found.code in _always
 }
 
 _dry_settings contains data.config.dry_run
