@@ -1,8 +1,8 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -22,6 +22,24 @@ const PATH = (process.env.PATH ?? '')
   .filter((entry) => !entry.startsWith(root))
   .join(delimiter)
 const env = { ...process.env, PATH }
+
+/** Sources, tests and tools are not given on: the pages that name them speak of the repository. */
+const CHECKOUT_ONLY = /^(?:src|test|tools|bench)\//
+/** By deploy/compose/prepare.sh. */
+const MADE = new Set(['deploy/compose/run', 'deploy/compose/run/ca.pem'])
+/** The files that a page links to or names, from the root of the package. */
+function namesIn(page: string): string[] {
+  const text = readFileSync(join(installed, page), 'utf8').replace(/^```yaml[\s\S]*?^```$/gm, '')
+  const links = [...text.matchAll(/\]\(((?!https?:)[^)#]+)/g)].map(([, path = '']) =>
+    join(dirname(page), path),
+  )
+  const named = [
+    ...text.matchAll(
+      /(?<![\w./-])(?!tools\/(?:call|list))((?:deploy|bundles|rego|docs|src|test|tools|bench)\/[\w./-]+|compose\.yaml)/g,
+    ),
+  ].map(([, path = '']) => path.replace(/\.$/, ''))
+  return [...links, ...named]
+}
 
 let noRegistry = ''
 let child: ChildProcess | undefined
@@ -63,6 +81,20 @@ describe('the package, installed in an empty folder', () => {
       expect(existsSync(join(installed, path)), path).toBe(true)
     expect(existsSync(join(installed, 'src'))).toBe(false)
     expect(readFileSync(join(installed, 'dist/main.js'), 'utf8')).not.toContain(".ts'")
+  })
+
+  test('has every file that its pages name, and no secret of this checkout', ({ skip }) => {
+    skip(noRegistry !== '', 'no registry')
+    const pages = ['README.md', ...readdirSync(join(installed, 'docs')).map((name) => `docs/${name}`)]
+    const missing = pages.flatMap((page) =>
+      namesIn(page).filter((path) => !existsSync(join(installed, path))),
+    )
+    expect(missing.filter((path) => !CHECKOUT_ONLY.test(path) && !MADE.has(path))).toEqual([])
+    // What is of the checkout alone is there, and what is made is not here.
+    for (const path of missing.filter((one) => CHECKOUT_ONLY.test(one)))
+      expect(existsSync(join(root, path)), path).toBe(true)
+    expect(missing.length).toBeLessThan(40)
+    expect(existsSync(join(installed, 'deploy/compose/run'))).toBe(false)
   })
 
   test('runs by npx, with its own Node where the one of the machine is older', async ({ skip }) => {

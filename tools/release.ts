@@ -70,28 +70,42 @@ function sbom(lines: string[]): string {
   return `${JSON.stringify(bom, null, 2)}\n`
 }
 
-/** @returns faults; where the registry cannot be asked, that is said and is none */
-function audit(say: (text: string) => void): string[] {
+export type Audit = { asked: true; faults: string[] } | { asked: false; why: string }
+
+/**
+ * What `npm audit --json` said.
+ * @param status its exit code: 0 where it asked and there is nothing, else what it printed tells whether it asked
+ */
+export function readAudit(status: number | null, stdout: string): Audit {
+  let told: { metadata?: { vulnerabilities?: Record<string, number> }; message?: string } = {}
+  try {
+    told = JSON.parse(stdout)
+  } catch {
+    // No answer that can be read.
+  }
+  const found = told.metadata?.vulnerabilities
+  if (!found) return { asked: false, why: told.message ?? 'npm audit gave no answer' }
+  if (status === 0) return { asked: true, faults: [] }
+  return { asked: true, faults: [`npm audit: ${JSON.stringify(found)}`] }
+}
+
+function audit(): Audit {
   const { stdout, status } = spawnSync('npm', ['audit', '--omit=dev', '--json'], {
     cwd: CHECKOUT,
     encoding: 'utf8',
   })
-  if (status === 0) return []
-  try {
-    const told = JSON.parse(stdout) as { metadata?: { vulnerabilities: Record<string, number> } }
-    if (told.metadata) return [`npm audit: ${JSON.stringify(told.metadata.vulnerabilities)}`]
-  } catch {
-    // No answer that can be read.
-  }
-  say('SKIPPED: npm audit, for the registry cannot be asked')
-  return []
+  return readAudit(status, stdout)
 }
 
 function main(): number {
   const say = (text: string) => void process.stdout.write(`${text}\n`)
   const { version } = JSON.parse(read('package.json')) as Manifest
   const { lines, faults } = licences()
-  faults.push(...checkChangelog(version, read('CHANGELOG.md')), ...audit(say))
+  const audited = audit()
+  faults.push(...checkChangelog(version, read('CHANGELOG.md')), ...(audited.asked ? audited.faults : []))
+  // A release that nobody asked about must be wanted so, in words.
+  if (!audited.asked && process.env.MCP_RELEASE_UNAUDITED !== '1')
+    faults.push('vulnerabilities were not asked for; MCP_RELEASE_UNAUDITED=1 goes on without')
   rmSync(FOLDER, { recursive: true, force: true })
   mkdirSync(FOLDER, { recursive: true })
   npm('pack', '--ignore-scripts=false', '--pack-destination', FOLDER)
@@ -107,6 +121,8 @@ function main(): number {
     )
   writeFileSync(join(FOLDER, 'SHA256SUMS'), `${sums.join('\n')}\n`)
   for (const line of sums) say(line)
+  if (!audited.asked)
+    say(`NOT ASKED: whether vulnerabilities are known of what runs in production (${audited.why})`)
   for (const fault of faults) say(`FAULT: ${fault}`)
   say(faults.length === 0 ? `.cache/release has ${version}` : 'this is no release yet')
   return faults.length === 0 ? 0 : 1
