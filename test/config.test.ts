@@ -223,6 +223,31 @@ describe('bundles of a service', () => {
       ['services.s.credentials.s3_signing={metadata_credentials: {}}'],
       /from the environment only/,
     ],
+    ['a registry below a path', ['services.s={url: "https://r.example/v2", type: oci}'], /must have no path/],
+    [
+      'a bundle of a registry without a tag',
+      ['services.s={url: "https://r.example", type: oci}', 'bundles.mcp.resource=r.example/acme/p'],
+      /registry\/repository:tag/,
+    ],
+    [
+      'waiting at a registry',
+      [
+        'services.s={url: "https://r.example", type: oci}',
+        'bundles.mcp={service: s, resource: "r.example/p:1", polling: {long_polling_timeout_seconds: 5}}',
+      ],
+      /long_polling_timeout_seconds: has no meaning/,
+    ],
+    [
+      'status and records to a registry',
+      [
+        'services.s={url: "https://r.example", type: oci}',
+        'bundles.mcp.resource=r.example/p:1',
+        'status.service=s',
+        'decision_logs.service=s',
+      ],
+      /status\.service: is an OCI registry[\s\S]*decision_logs\.service: is an OCI registry/,
+    ],
+    ['a kind of service that is none', ['services.s.type=ftp'], /type: must be one of/],
     ['a manual trigger', ['bundles.mcp.trigger=manual'], /trigger: must be one of periodic/],
     ['one delay alone', ['bundles.mcp.polling={min_delay_seconds: 5}'], /goes with max_delay_seconds/],
     [

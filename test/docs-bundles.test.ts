@@ -3,9 +3,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import { readConfig } from '../src/config.ts'
 import { readPolicy } from '../src/edge/judge/bundle.ts'
 import { opaPath } from '../tools/opa.ts'
+import { dataBundle } from './support/bundles.ts'
 import { noOpa } from './support/policy.ts'
+import { goProgram } from './support/programs.ts'
+import { registryProgram, startRegistry } from './support/registry.ts'
+import { takeBundles } from './support/taken.ts'
 
 const root = join(import.meta.dirname, '..')
 const folder = mkdtempSync(join(tmpdir(), 'mcp-docs-'))
@@ -85,6 +90,45 @@ test.skipIf(noOpa || !openssl)(
       { revision: 'grants-1-again', sequence: 2, grants: 1 },
       { revision: 'stopped', sequence: 3, grants: 0 },
     ])
+  },
+  120_000,
+)
+
+const oras = registryProgram && (await goProgram('oras', 'oras.land/oras/cmd/oras@v1.3.6'))
+
+test.skipIf(!oras)(
+  'what docs/bundles.md says of registries does what it says',
+  async () => {
+    const registry = await startRegistry()
+    const inside = join(folder, 'oci')
+    mkdirSync(join(inside, 'out'), { recursive: true })
+    const grants = await dataBundle(['config/grants'], { config: { grants: [] } }, { revision: 'pushed' })
+    writeFileSync(join(inside, 'out/grants.tar.gz'), grants)
+    const text = readFileSync(join(root, 'docs/bundles.md'), 'utf8')
+    const block = (language: string) =>
+      new RegExp(`^\`\`\`${language} oci\\n(.*?)^\`\`\`$`, 'ms').exec(text)?.[1] ?? ''
+    const plain = block('sh').replace('registry.example.com', `--plain-http ${registry.host}`)
+    execFileSync('bash', ['-euo', 'pipefail', '-c', plain], {
+      cwd: inside,
+      env: { PATH: [dirname(oras ?? ''), process.env.PATH].join(delimiter), HOME: inside },
+      stdio: 'pipe',
+    })
+    const mcp = `plugins: {mcp: {server: s, upstream: {url: "http://127.0.0.1:1/mcp"}, identity: {development: {subject: a, email: a@b.example}}}, mcp_audit: {buffer: {path: ${JSON.stringify(join(inside, 'spool'))}}}}`
+    const here = block('yaml')
+      .replaceAll('https://registry.example.com', registry.url)
+      .replaceAll('registry.example.com', registry.host)
+    const read = readConfig(`${here}\n${mcp}`, ['bundles.mcp.resource=bundles/default.tar.gz'], {
+      REGISTRY_USER: 'mona',
+      REGISTRY_PASSWORD: 'secret',
+    })
+    if (!read.ok) throw new Error(read.faults.join('\n'))
+    const taken = takeBundles(read.config.bundles, { persistence: join(inside, 'store') })
+    await taken.bundles.start()
+    // The default bundle owns the grants, too, so that the two do not go together: that it came is what is asked here.
+    await taken.until(() => taken.changes.length + taken.failures.length > 0)
+    expect(taken.bundles.statuses.all().grants).toMatchObject({ size: grants.length })
+    await taken.bundles.close()
+    await registry.close()
   },
   120_000,
 )

@@ -1,6 +1,9 @@
 import type { ServiceClient } from '../services/client.ts'
 import type { Delivered } from './activation.ts'
+import { type Answer, askService } from './bundle-service.ts'
 import { BundleError } from './failure.ts'
+import { pull } from './oci.ts'
+import { createRegistry } from './registry.ts'
 import type { BundleSource } from './settings.ts'
 import type { BundleNews } from './status.ts'
 
@@ -23,12 +26,7 @@ const RETRY = 100
 const WHOLE = 600_000
 /** Milliseconds before an answer that brought nothing new is asked for again where the server should have waited. */
 const HASTY = 1_000
-/** What a server answers with that can wait (OPA docs, "HTTP Long Polling"). */
-const CAN_WAIT = 'application/vnd.openpolicyagent.bundles'
-
-type Answer = { bytes: Uint8Array | undefined; etag: string | undefined; waits: boolean }
-
-/** Polls a bundle service (OPA docs, "Bundle Service API") until the signal fires. */
+/** Polls a bundle service (OPA docs, "Bundle Service API"), or an OCI registry, until the signal fires. */
 export async function download(
   name: string,
   source: Extract<BundleSource, { kind: 'service' }>,
@@ -40,43 +38,15 @@ export async function download(
   let waits = false
   let failures = 0
 
-  const ask = async (): Promise<Answer> => {
+  const registry = source.oci && createRegistry(name, source.service, source.oci.repository, ports.client)
+  const ask = (): Promise<Answer> => {
     const wait = waits ? polling.longPoll : undefined
     const patience = wait === undefined ? WHOLE : WHOLE + wait * 1000
+    const signal = AbortSignal.any([ports.signal, AbortSignal.timeout(patience)])
     ports.news.requested(name)
-    const { statusCode, headers, body } = await ports.client.request(source.resource, {
-      method: 'GET',
-      headers: {
-        prefer: `modes=snapshot${wait === undefined ? '' : `;wait=${wait}`}`,
-        'accept-encoding': 'identity',
-        ...(etag !== undefined && { 'if-none-match': etag }),
-      },
-      ...(wait !== undefined && { headersTimeout: wait * 1000 + source.service.headerTimeout }),
-      signal: AbortSignal.any([ports.signal, AbortSignal.timeout(patience)]),
-    })
-    const one = (value: string | string[] | undefined) => (typeof value === 'string' ? value : undefined)
-    const canWait = one(headers['content-type'])?.split(';')[0]?.trim().toLowerCase() === CAN_WAIT
-    if (statusCode === 304 && etag !== undefined) {
-      await body.dump({ limit: 64 << 10 })
-      return { bytes: undefined, etag, waits }
-    }
-    if (statusCode !== 200) {
-      body.destroy()
-      throw httpFault(name, statusCode)
-    }
-    if (Number(one(headers['content-length']) ?? 0) > limits.bytes) {
-      body.destroy()
-      throw oversized(name, limits.bytes)
-    }
-    const parts: Buffer[] = []
-    let size = 0
-    for await (const chunk of body) {
-      size += (chunk as Buffer).length
-      if (size > limits.bytes) throw oversized(name, limits.bytes)
-      parts.push(chunk as Buffer)
-    }
-    if (size === 0) throw new BundleError('malformed', `bundle ${name}: the service answered with nothing`)
-    return { bytes: Buffer.concat(parts), etag: one(headers.etag), waits: canWait }
+    return registry && source.oci
+      ? pull(name, source.oci, registry, { etag, most: limits.bytes, signal })
+      : askService(name, source, ports.client, { etag, wait, signal })
   }
 
   /** @returns whether it went well, and whether it brought anything */
@@ -126,22 +96,6 @@ export function backOff(failures: number, most: number, random: number): number 
   const delay = Math.min(most, RETRY * 1.6 ** Math.min(failures - 1, 40))
   return delay * (1 + 0.2 * (random * 2 - 1))
 }
-
-function httpFault(name: string, status: number): BundleError {
-  const redirect = status >= 300 && status < 400 && status !== 304
-  const error = new BundleError(
-    'http_status',
-    `bundle ${name}: the service answered ${status}${redirect ? '; redirects are not followed, name the final address' : ''}`,
-  )
-  error.status = status
-  return error
-}
-
-const oversized = (name: string, bytes: number) =>
-  new BundleError(
-    'too_large',
-    `bundle ${name}: the service sends more than ${bytes} bytes (size_limit_bytes)`,
-  )
 
 /** The network's own words, which the library puts below its own. */
 function reasonOf(thrown: unknown): string {

@@ -19,6 +19,7 @@ export function readStatus(root: Section, services: Record<string, Service>): St
   const name = section.optional('service')
   const service = name === undefined ? undefined : services[name]
   if (name !== undefined && !service) section.fault('service', 'is not in services')
+  if (service?.type === 'oci') section.fault('service', 'is an OCI registry, which takes no status')
   const partition = section.optional('partition_name')
   const console = section.boolean('console', false)
   // OPA's metrics of bundles are among the others in any case.
@@ -27,7 +28,7 @@ export function readStatus(root: Section, services: Record<string, Service>): St
   for (const key of ['plugin', 'prometheus_config'])
     if (section.has(key)) section.fault(key, 'OPA has this key; this version does not honour it')
   section.done()
-  const [first] = Object.values(services)
+  const first = Object.values(services).find(({ type }) => type !== 'oci')
   // As in OPA: the first service, unless it is said that the status goes elsewhere.
   const to = name === undefined && !console && !section.has('prometheus') ? first : service
   if (!to && !console && !prometheus) section.fault('service', 'the status goes nowhere')

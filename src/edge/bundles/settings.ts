@@ -6,12 +6,21 @@ import type { Service } from '../services/settings.ts'
 import type { Section } from '../settings.ts'
 import { ARCHIVE_LIMITS, type ArchiveLimits } from './archive.ts'
 import type { VerifyKey } from './keys.ts'
+import { type Reference, readReference } from './oci.ts'
 import type { Signing } from './signature.ts'
 
 /** Where a bundle comes from, and what must hold for it. */
 export type BundleSource = { limits: ArchiveLimits; signing?: Signing } & (
   | { kind: 'file'; path: string }
-  | { kind: 'service'; service: Service; resource: string; persist: boolean; polling: Polling }
+  | {
+      kind: 'service'
+      service: Service
+      resource: string
+      /** out of `resource`, where the service is a registry */
+      oci?: Reference
+      persist: boolean
+      polling: Polling
+    }
 )
 
 export type Polling = {
@@ -63,7 +72,13 @@ function readBundle(
     const service = services[bundle.string('service')]
     if (!service) bundle.fault('service', 'is not in services')
     const resource = bundle.string('resource', `bundles/${name}`)
-    if (/^[a-z]+:\/\//.test(resource)) bundle.fault('resource', 'must be a path at the service')
+    const oci = service?.type === 'oci' ? readReference(resource) : undefined
+    if (service?.type === 'oci') {
+      if (!oci)
+        bundle.fault('resource', 'must be registry/repository:tag or registry/repository@sha256:…, as in OPA')
+      if (bundle.section('polling').has('long_polling_timeout_seconds'))
+        bundle.fault('polling.long_polling_timeout_seconds', 'has no meaning with a registry')
+    } else if (/^[a-z]+:\/\//.test(resource)) bundle.fault('resource', 'must be a path at the service')
     const persist = bundle.boolean('persist', false)
     const polling = readPolling(bundle.section('polling'))
     if (!service) return undefined
@@ -73,7 +88,7 @@ function readBundle(
         'service',
         'has an http URL, so that others may answer for it: use https, or sign the bundle',
       )
-    return { kind: 'service', service, resource, persist, polling, ...held }
+    return { kind: 'service', service, resource, ...(oci && { oci }), persist, polling, ...held }
   }
   for (const key of ['persist', 'polling'])
     if (bundle.has(key)) bundle.fault(key, 'has a meaning only with a service; files are looked at every 2 s')

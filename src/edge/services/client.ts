@@ -5,7 +5,8 @@ import { signS3 } from './s3.ts'
 import type { Service } from './settings.ts'
 
 export type ServiceRequest = {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'HEAD' | 'POST'
+  /** an `authorization` here is sent in place of the service's credentials */
   headers?: Record<string, string>
   body?: string | Uint8Array
   /** milliseconds until the head of the answer, where it is not the service's own */
@@ -19,6 +20,11 @@ export type ServiceClient = {
    * @throws Error where nobody answers, or a file of the credentials cannot be read
    */
   request: (path: string, options: ServiceRequest) => Promise<Dispatcher.ResponseData>
+  /**
+   * At an address that the service named: without its headers and its client certificate, and without its credentials
+   * unless `proof` says that they go along.
+   */
+  elsewhere: (url: URL, options: ServiceRequest & { proof: boolean }) => Promise<Dispatcher.ResponseData>
   close: () => Promise<void>
 }
 
@@ -27,59 +33,85 @@ const BODY_SILENCE = 30_000
 
 /** Speaks to one service with its credentials. Redirects are not followed: the address is what the configuration says. */
 export function createService(service: Service, userAgent: string): ServiceClient {
-  let agent: { look: string; agent: Agent } | undefined
+  const own = connections(service)
+  const others = connections({ ...service, credentials: { kind: 'none' } })
 
-  const dispatcher = async (): Promise<Agent> => {
-    const { credentials, caCert } = service
-    const files = [caCert, ...(credentials.kind === 'client_tls' ? [credentials.cert, credentials.key] : [])]
-    const look = JSON.stringify(await Promise.all(files.map((file) => file && lookAt(file))))
-    if (agent?.look === look) return agent.agent
-    const old = agent?.agent
-    agent = { look, agent: new Agent({ connections: 4, connect: await connectOptions(service) }) }
-    old?.close().catch(() => undefined)
-    return agent.agent
+  const send = async (
+    url: URL,
+    dispatcher: Dispatcher,
+    fixed: Record<string, string>,
+    { method, headers, body, headersTimeout, signal }: ServiceRequest,
+    proof: boolean,
+  ): Promise<Dispatcher.ResponseData> => {
+    const answer = await request(url, {
+      dispatcher,
+      method,
+      headers: {
+        'user-agent': userAgent,
+        ...fixed,
+        ...headers,
+        ...(proof && !headers?.authorization && (await proofOf(service, method, url, body ?? ''))),
+      },
+      ...(body !== undefined && { body }),
+      headersTimeout: headersTimeout ?? service.headerTimeout,
+      bodyTimeout: BODY_SILENCE,
+      signal,
+    })
+    // A body that is given up tells an error, which must not end the process; who reads it hears of it all the same.
+    answer.body.on('error', () => undefined)
+    return answer
   }
 
   return {
-    async request(path, { method, headers, body, headersTimeout, signal }) {
+    async request(path, options) {
       const url = new URL(`${service.url}/${path.replace(/^\/+/, '')}`)
-      const proof = await proofOf(service, method, url, body ?? '')
-      const answer = await request(url, {
-        dispatcher: await dispatcher(),
-        method,
-        headers: {
-          'user-agent': userAgent,
-          ...service.headers,
-          ...headers,
-          ...proof,
-        },
-        ...(body !== undefined && { body }),
-        headersTimeout: headersTimeout ?? service.headerTimeout,
-        bodyTimeout: BODY_SILENCE,
-        signal,
-      })
-      // A body that is given up tells an error, which must not end the process; who reads it hears of it all the same.
-      answer.body.on('error', () => undefined)
-      return answer
+      return send(url, await own.agent(), service.headers, options, true)
     },
-    close: async () => agent?.agent.destroy(),
+    elsewhere: async (url, options) => send(url, await others.agent(), {}, options, options.proof),
+    async close() {
+      await Promise.all([own.destroy(), others.destroy()])
+    },
+  }
+}
+
+/** Connections with the service's authorities and certificate; new ones when a file of theirs is another. */
+function connections(service: Service): { agent: () => Promise<Agent>; destroy: () => Promise<void> } {
+  let current: { look: string; agent: Agent } | undefined
+  return {
+    async agent() {
+      const { credentials, caCert } = service
+      const files = [
+        caCert,
+        ...(credentials.kind === 'client_tls' ? [credentials.cert, credentials.key] : []),
+      ]
+      const look = JSON.stringify(await Promise.all(files.map((file) => file && lookAt(file))))
+      if (current?.look === look) return current.agent
+      const old = current?.agent
+      current = { look, agent: new Agent({ connections: 4, connect: await connectOptions(service) }) }
+      old?.close().catch(() => undefined)
+      return current.agent
+    },
+    destroy: async () => current?.agent.destroy(),
   }
 }
 
 /** Headers that say who asks. */
 async function proofOf(
-  { name, credentials }: Service,
+  { name, type, credentials }: Service,
   method: string,
   url: URL,
   body: string | Uint8Array,
 ): Promise<Record<string, string>> {
   if (credentials.kind === 's3') return signS3(method, url, {}, body, credentials.keys, new Date())
-  if (credentials.kind === 'bearer') return { authorization: `${credentials.scheme} ${credentials.token}` }
-  if (credentials.kind !== 'bearer_file') return {}
+  if (credentials.kind !== 'bearer' && credentials.kind !== 'bearer_file') return {}
+  // As OPA: for a registry, `user:password` is configured as it is.
+  const word = (token: string) => (type === 'oci' ? Buffer.from(token).toString('base64') : token)
+  if (credentials.kind === 'bearer')
+    return { authorization: `${credentials.scheme} ${word(credentials.token)}` }
   const token = (await readFile(credentials.path, 'utf8')).trim()
   if (token === '' || /[\0\r\n]/.test(token))
     throw new Error(`service ${name}: ${credentials.path} has no token`)
-  return { authorization: `${credentials.scheme} ${token}` }
+  return { authorization: `${credentials.scheme} ${word(token)}` }
 }
 
 async function connectOptions({ caCert, systemCa, credentials }: Service) {

@@ -8,6 +8,8 @@ type Env = Record<string, string | undefined>
 /** A server that OPA's configuration names under `services`: bundles come from it, status goes to it. */
 export type Service = {
   name: string
+  /** an OCI registry, which bundles are pulled from; else plain HTTP */
+  type?: 'oci'
   /** without a slash at its end */
   url: string
   headers: Record<string, string>
@@ -47,7 +49,9 @@ function readService(name: string, section: Section, env: Env): Service {
   const plain = parsed?.protocol === 'http:'
   if (url !== '' && (!parsed || !(plain || parsed.protocol === 'https:') || parsed.username || parsed.search))
     section.fault('url', 'must be an http or https URL without user and query')
-  section.oneOf('type', [''] as const, '')
+  const type = section.oneOf('type', ['', 'oci'] as const, '')
+  if (type === 'oci' && parsed && parsed.pathname !== '/')
+    section.fault('url', 'must have no path where type is oci: the repository is in the resource of a bundle')
   if (section.boolean('allow_insecure_tls', false))
     section.fault('allow_insecure_tls', 'is refused: name the authority in tls.ca_cert')
   const headers = section.map('headers')
@@ -64,7 +68,8 @@ function readService(name: string, section: Section, env: Env): Service {
   if (plain && parsed && !isLoopback(parsed.hostname) && credentials.kind !== 'none')
     section.fault('url', 'must be https, or loopback, where credentials go along')
   section.done()
-  return { name, url, headers, headerTimeout, caCert, systemCa, credentials }
+  const service = { name, url, headers, headerTimeout, caCert, systemCa, credentials }
+  return type === 'oci' ? { ...service, type } : service
 }
 
 function readCredentials(section: Section, env: Env): Credentials {

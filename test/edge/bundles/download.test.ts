@@ -5,16 +5,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
-import type { Change } from '../../../src/edge/bundles/activation.ts'
 import { ARCHIVE_LIMITS } from '../../../src/edge/bundles/archive.ts'
-import { type Bundles, createBundles } from '../../../src/edge/bundles/bundles.ts'
 import { backOff } from '../../../src/edge/bundles/download.ts'
-import type { BundleError } from '../../../src/edge/bundles/failure.ts'
 import type { BundleSource } from '../../../src/edge/bundles/settings.ts'
 import type { Service } from '../../../src/edge/services/settings.ts'
 import { type BundleServer, type Odd, startBundleServer } from '../../support/bundle-server.ts'
 import { allowing, dataBundle } from '../../support/bundles.ts'
 import { buildBundle, noOpa } from '../../support/policy.ts'
+import { type Taken, takeBundles } from '../../support/taken.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'mcp-download-'))
 const closers: (() => Promise<unknown>)[] = []
@@ -53,44 +51,10 @@ const from = (
   ...more,
 })
 
-/** Bundles without threads that judge: what is put in force is only noted. */
-function begin(settings: Record<string, BundleSource>, more: { persistence?: string; maxAge?: number } = {}) {
-  const changes: Change[] = []
-  const failures: BundleError[] = []
-  const told: (() => void)[] = []
-  const tell = () => {
-    for (const listener of told.splice(0)) listener()
-  }
-  const none = () => undefined
-  const bundles: Bundles = createBundles(
-    settings,
-    { path: 'mcp/main/decision', userAgent: 'test/1', persistence: more.persistence, maxAge: more.maxAge },
-    {
-      take: async (_policy, swapped) => swapped(),
-      news: {
-        requested: none,
-        confirmed: tell,
-        downloaded: none,
-        activated: none,
-        failed: none,
-        mended: none,
-      },
-      failed(_name, error) {
-        failures.push(error)
-        tell()
-      },
-    },
-  )
-  bundles.onActivated((change) => {
-    changes.push(change)
-    tell()
-  })
-  closers.push(bundles.close)
-  const until = async (holds: () => boolean) => {
-    while (!holds()) await new Promise<void>((resolve) => told.push(resolve))
-  }
-  const revision = () => bundles.policy()?.revisions.mcp?.revision
-  return { bundles, changes, failures, until, revision }
+function begin(...of: Parameters<typeof takeBundles>): Taken {
+  const taken = takeBundles(...of)
+  closers.push(taken.bundles.close)
+  return taken
 }
 
 test('delays grow to the maximum, with a fifth of jitter', () => {

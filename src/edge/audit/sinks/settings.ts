@@ -101,6 +101,7 @@ function serviceOf(section: Section, services: Services): { service: Service; re
   if (!service && name !== '') section.fault('service', `${name.slice(0, 80)} is not one of services`)
   if (service && URL.canParse(service.url) && isPlain(new URL(service.url)))
     section.fault('service', 'must be https, or loopback: records go there')
+  if (service?.type === 'oci') section.fault('service', 'is an OCI registry, which takes no records')
   const resource = section.string('resource', 'logs').replace(/^\/+/, '')
   return { service: service ?? NO_SERVICE, resource }
 }
