@@ -1,5 +1,6 @@
 // Asks each builtin the same twice: compiled to WebAssembly and answered as the sidecar does, and of `opa eval`.
 //   node tools/builtins.ts [--calls 200] [--seed N] [--only NAME]
+
 import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -7,6 +8,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Unanswerable } from '../src/edge/judge/builtins/value.ts'
 import { createEvaluator } from '../src/edge/judge/evaluator.ts'
+import { compilePolicy } from '../src/edge/judge/module/compile.ts'
 import { argumentsFor, type Declared, type Encoded } from './builtins-arguments.ts'
 import { CAPABILITIES, moduleOf, opaCall } from './capabilities.ts'
 import { createRandom } from './fuzz/random.ts'
@@ -81,7 +83,7 @@ export async function compareBuiltins(calls: number, seed: number, only?: string
       bundle,
       source,
     )
-    const evaluator = createEvaluator(new WebAssembly.Module(await moduleOf(bundle)), {})
+    const evaluator = createEvaluator(compilePolicy(await moduleOf(bundle)), {})
     const random = createRandom(seed)
     const cases = builtins.flatMap((builtin, i) =>
       Array.from({ length: calls }, () => ({ f: `f${i}`, args: argumentsFor(builtin, random) })),

@@ -1,6 +1,7 @@
 // Writes what a policy may call, from the builtins that the sidecar has.
 //   node tools/capabilities.ts            writes bundles/capabilities.json and docs/builtins.md
 //   node tools/capabilities.ts --check    fails where they are not what the registry makes
+
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -9,8 +10,11 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gunzipSync } from 'node:zlib'
 import { extract } from 'tar-stream'
+import { NATIVES } from '../src/edge/judge/builtins/natives.ts'
 import { HOST_BUILTINS, REFUSED } from '../src/edge/judge/builtins/registry.ts'
 import { builtinsOf } from '../src/edge/judge/evaluator.ts'
+import type { Question } from '../src/edge/judge/module/code.ts'
+import { compilePolicy } from '../src/edge/judge/module/compile.ts'
 import { NATIVE_DIFFERENCES } from './native-differences.ts'
 import { OPA_VERSION, opaPath } from './opa.ts'
 
@@ -70,7 +74,7 @@ async function askedFor({ builtins }: Capabilities, file: string): Promise<Set<s
       ...['build', '--target', 'wasm', '--entrypoint', 'every/found', '--capabilities', file],
       ...['--output', bundle, join(folder, 'every.rego')],
     )
-    return new Set(builtinsOf(new WebAssembly.Module(await moduleOf(bundle))))
+    return new Set(builtinsOf(compilePolicy(await moduleOf(bundle))))
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
@@ -95,11 +99,30 @@ export async function makeCapabilities(): Promise<{ capabilities: string; table:
   }
 }
 
+/** Of what arguments the host is asked where the module has a function of its own. */
+const ASKED: Readonly<Record<Question, string>> = {
+  emptyArray: 'an empty array',
+  emptyText: 'an empty text',
+  large: 'numbers that are not plain or have more than nine digits',
+  notTen: 'other bases than `10`',
+  odd: 'numbers that are not plain',
+  set: 'sets',
+  text: 'texts',
+  wide: 'more than ASCII',
+}
+
+function nativeRow(name: string): string {
+  const native = NATIVES.find(({ builtin }) => builtin === name)
+  const differs = NATIVE_DIFFERENCES[name] ? `; differs: ${NATIVE_DIFFERENCES[name]}` : ''
+  if (!native) return `native${differs}`
+  const { when } = native
+  return when
+    ? `native, host for ${[...new Set(when.map(([of]) => ASKED[of]))].join(' and ')}${differs}`
+    : `host${differs}`
+}
+
 function tableOf({ builtins }: Capabilities, asked: Set<string>): string {
-  const own = builtins.map(({ name }): [string, string] => {
-    const differs = NATIVE_DIFFERENCES[name]
-    return [name, asked.has(name) ? 'host' : `native${differs ? `; differs: ${differs}` : ''}`]
-  })
+  const own = builtins.map(({ name }): [string, string] => [name, asked.has(name) ? 'host' : nativeRow(name)])
   const refused = Object.entries(REFUSED).map(([name, why]): [string, string] => [name, `refused: ${why}`])
   const rows = [...own, ...refused].sort(([a], [b]) => (a < b ? -1 : 1))
   return `| builtin | |\n| --- | --- |\n${rows.map(([name, how]) => `| \`${name}\` | ${how} |`).join('\n')}\n`

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { isObject, type Json, parseStrict } from '../../mcp/strict-json.ts'
 import { createEvaluator, type Evaluator } from '../judge/evaluator.ts'
+import { compilePolicy } from '../judge/module/compile.ts'
 import { complaintOf, type Opa, OpaError } from '../opa.ts'
 import { unpack } from './archive.ts'
 import { type Sources, type Staged, stage } from './build.ts'
@@ -96,7 +97,7 @@ async function compiled(
     const wasm = files.get('policy.wasm')
     if (!wasm) throw new OpaError('opa build made no module of the tests')
     const data = readDocument('tests', 'data.json', files.get('data.json')) ?? {}
-    return createEvaluator(new WebAssembly.Module(new Uint8Array(wasm)), data)
+    return createEvaluator(compilePolicy(wasm), data)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }

@@ -11,6 +11,7 @@ import { checkSignature, type Signing } from '../bundles/signature.ts'
 import { HOST_BUILTINS } from './builtins/registry.ts'
 import { builtinsOf, createEvaluator, type Evaluator } from './evaluator.ts'
 import { MASK, VISIBLE } from './judge.ts'
+import { compilePolicy } from './module/compile.ts'
 
 export { BundleError }
 
@@ -181,7 +182,7 @@ function activate(bundles: Bundle[], path: string): Policy {
   let module: WebAssembly.Module
   let evaluator: Evaluator
   try {
-    module = new WebAssembly.Module(new Uint8Array(first.wasm))
+    module = compilePolicy(first.wasm)
     const missing = builtinsOf(module).filter((builtin) => !HOST_BUILTINS.has(builtin))
     if (missing.length > 0) {
       throw new BundleError(

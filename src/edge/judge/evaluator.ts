@@ -1,5 +1,6 @@
 import { parseExact } from '../../mcp/strict-json.ts'
-import type { Call } from './builtins/operand.ts'
+import { NATIVES } from './builtins/natives.ts'
+import type { Builtin, Call } from './builtins/operand.ts'
 import { HOST_BUILTINS } from './builtins/registry.ts'
 import {
   Num,
@@ -10,6 +11,8 @@ import {
   type Value,
   writeValue,
 } from './builtins/value.ts'
+import { FIRST_ID } from './module/compile.ts'
+import { layoutFault, scalarAt } from './module/layout.ts'
 
 /** Memory of one instance, in pages of 64 KiB: a policy that wants more is aborted, not served. */
 const MEMORY = { initial: 64, maximum: 4096 }
@@ -68,10 +71,14 @@ function instantiate(module: WebAssembly.Module): Instance {
     return utf8.decode(all.subarray(address, all.indexOf(0, address)))
   }
   const names = new Map<number, string>()
+  const decode = (text: Uint8Array) => utf8.decode(text)
+  const argument = (address: number): Value =>
+    scalarAt(bytes(), address, decode) ?? readValue(read(exports.opa_value_dump(address)))
   const builtin = (id: number, _context: number, ...args: number[]): number => {
-    const implementation = HOST_BUILTINS.get(names.get(id) ?? '')
+    const implementation: Builtin | undefined =
+      id >= FIRST_ID ? NATIVES[id - FIRST_ID]?.as : HOST_BUILTINS.get(names.get(id) ?? '')
     if (!implementation) throw new Error(`the host has no builtin ${names.get(id) ?? id}`)
-    const values = args.map((arg) => readValue(read(exports.opa_value_dump(arg))))
+    const values = args.map(argument)
     let answer: Value
     try {
       answer = implementation(values, instance.call)
@@ -103,7 +110,15 @@ function instantiate(module: WebAssembly.Module): Instance {
     throw new Error('a module of another ABI than 1: build it with OPA 1.x')
   const asked = JSON.parse(read(exports.opa_json_dump(exports.builtins()))) as Record<string, number>
   for (const [name, id] of Object.entries(asked)) names.set(id, name)
-  const entrypoints = JSON.parse(read(exports.opa_json_dump(exports.entrypoints()))) as Record<string, number>
+  const listed = exports.entrypoints()
+  const entrypoints = JSON.parse(read(exports.opa_json_dump(listed))) as Record<string, number>
+  const fault = layoutFault(
+    bytes,
+    (text) => write(text, 'opa_value_parse'),
+    listed,
+    Object.values(entrypoints),
+  )
+  if (fault) throw new Error(`a module that keeps ${fault} otherwise than OPA 1.22 does`)
   const instance: Instance = { exports, entrypoints, asked, write, read, call: { now: noTime } }
   return instance
 }

@@ -27,7 +27,7 @@ function rounded(digits: bigint, places: number): bigint {
 }
 
 /** Significant digits and the power of ten of the first one: `d.ddd` × 10^`power`. */
-type Digits = { digits: string; power: number }
+export type Digits = { digits: string; power: number }
 
 function shortest(value: number): Digits {
   if (value === 0) return { digits: '0', power: 0 }
@@ -48,7 +48,7 @@ function significant(value: number, count: number): Digits {
   return { digits: kept, power }
 }
 
-const exponential = ({ digits, power }: Digits, e: string): string => {
+export const exponential = ({ digits, power }: Digits, e: string): string => {
   const size = String(Math.abs(power)).padStart(2, '0')
   return `${digits[0]}${digits.length > 1 ? `.${digits.slice(1)}` : ''}${e}${power < 0 ? '-' : '+'}${size}`
 }
@@ -59,7 +59,7 @@ function fixed(value: number, places: number): string {
   return places === 0 ? text : `${text.slice(0, -places)}.${text.slice(-places)}`
 }
 
-const plain = ({ digits, power }: Digits): string => {
+export const plain = ({ digits, power }: Digits): string => {
   if (power < 0) return `0.${'0'.repeat(-power - 1)}${digits}`
   const whole = digits.slice(0, power + 1).padEnd(power + 1, '0')
   return digits.length > power + 1 ? `${whole}.${digits.slice(power + 1)}` : whole

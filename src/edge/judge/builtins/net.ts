@@ -200,3 +200,14 @@ export const NET: Record<string, Builtin> = {
   'net.cidr_is_valid': ([value]) => typeof value === 'string' && networkOf(value) !== undefined,
   'net.cidr_merge': merge,
 }
+
+const intersects: Builtin = ([a, b]) => {
+  const [one, other] = [needed(networkOf(text(a))), needed(networkOf(text(b)))]
+  return contains(one, other) || contains(other, one)
+}
+
+/** Those that the module has of its own. */
+export const NATIVE_NET = {
+  'net.cidr_contains': ([a, b]) => cidrContains(a as Value, b as Value),
+  'net.cidr_intersects': intersects,
+} satisfies Record<string, Builtin>

@@ -34,7 +34,7 @@ function arraySubset(of: readonly Value[], sub: readonly Value[]): boolean {
 }
 
 /** A path of `json.patch`: a JSON pointer, whose first slash may be missing, or an array of keys. */
-function pathOf(value: Value | undefined): readonly Value[] {
+export function pathOf(value: Value | undefined): readonly Value[] {
   if (isArray(value)) return value
   const pointer = text(value)
   if (pointer === '') return []

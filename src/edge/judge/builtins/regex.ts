@@ -125,3 +125,27 @@ export const REGEX: Record<string, Builtin> = {
   'regex.split': split,
   'regex.template_match': templateMatch,
 }
+
+const isPattern: Builtin = ([pattern]) => {
+  try {
+    compile(text(pattern))
+    return true
+  } catch (error) {
+    if (error instanceof OperandError) return false
+    throw error
+  }
+}
+
+const submatches: Builtin = ([pattern, value, count]) => {
+  const n = int(count)
+  const re = compile(text(pattern))
+  const most = n < 0n ? Number.POSITIVE_INFINITY : Number(n)
+  return matches(re, text(value), most).map(({ groups }) => groups.map((group) => group ?? ''))
+}
+
+/** Those that the module has of its own. */
+export const NATIVE_REGEX = {
+  'regex.find_all_string_submatch_n': submatches,
+  'regex.is_valid': isPattern,
+  'regex.match': ([pattern, value]) => compile(text(pattern)).test(text(value)),
+} satisfies Record<string, Builtin>

@@ -1,0 +1,176 @@
+import { describe, expect, test } from 'vitest'
+import { NATIVES } from '../../../src/edge/judge/builtins/natives.ts'
+import { createEvaluator } from '../../../src/edge/judge/evaluator.ts'
+import { compilePolicy, FIRST_ID } from '../../../src/edge/judge/module/compile.ts'
+import { functionsOf } from '../../../src/edge/judge/module/functions.ts'
+import { ModuleError, sectionsOf } from '../../../src/edge/judge/module/reader.ts'
+import { rewritten } from '../../../src/edge/judge/module/rewrite.ts'
+import { moduleOf } from '../../../tools/capabilities.ts'
+import { createRandom } from '../../../tools/fuzz/random.ts'
+import { buildBundle, noOpa } from '../../support/policy.ts'
+
+const shipped = await moduleOf('bundles/default.tar.gz')
+
+/** Sections as they are, but for what `change` makes of one. */
+function changed(
+  id: number,
+  change: (content: Uint8Array) => Uint8Array | undefined,
+): Uint8Array<ArrayBuffer> {
+  const parts = sectionsOf(shipped).flatMap((section) => {
+    const content = section.id === id ? change(section.content) : section.content
+    if (!content) return []
+    const size: number[] = []
+    for (let rest = content.length; ; rest >>= 7) {
+      size.push(rest > 127 ? (rest & 127) | 128 : rest)
+      if (rest <= 127) break
+    }
+    return [Uint8Array.of(section.id, ...size), content]
+  })
+  return new Uint8Array(Buffer.concat([shipped.subarray(0, 8), ...parts]))
+}
+
+const renamed = (from: string, to: string) =>
+  changed(0, (content) => Buffer.from(Buffer.from(content).toString('latin1').replace(from, to), 'latin1'))
+
+const CONCAT = { name: 'opa_strings_concat', id: FIRST_ID, arity: 2 }
+
+describe('a module is rewritten', () => {
+  test('in the functions that are named, and nowhere else', () => {
+    const before = functionsOf(sectionsOf(shipped))
+    const replaced = [
+      { ...CONCAT, when: [['set', 1]] as const },
+      { ...CONCAT, name: 'opa_strings_none' },
+    ]
+    const after = functionsOf(sectionsOf(rewritten(shipped, replaced)))
+    expect(after.named).toEqual(before.named)
+    expect(after.bodies.length).toBe(before.bodies.length + 2)
+    const different = before.bodies.flatMap((body, i) =>
+      Buffer.compare(body, after.bodies[i] as Uint8Array) === 0
+        ? []
+        : [i + before.types.length - before.bodies.length],
+    )
+    expect(different).toEqual(before.named.get('opa_strings_concat'))
+    // What it was is there, for the arguments that it answers itself.
+    const [concat = -1] = different
+    const native = before.bodies[concat - (before.types.length - before.bodies.length)] as Uint8Array
+    expect(after.bodies.some((body) => Buffer.compare(body, native) === 0)).toBe(true)
+  })
+
+  test('to the same bytes where nothing is to be replaced', () => {
+    // OPA writes some lengths in five bytes: what counts is that the module is the same.
+    const [before, after] = [sectionsOf(shipped), sectionsOf(rewritten(shipped, []))]
+    expect(functionsOf(after)).toEqual(functionsOf(before))
+  })
+
+  test('or refused without names, with a name twice, with another type, or with names of another module', () => {
+    const all = NATIVES.map(({ name, arity }, i) => ({ name, id: FIRST_ID + i, arity }))
+    expect(() =>
+      rewritten(
+        changed(0, () => undefined),
+        all,
+      ),
+    ).toThrow('have no names')
+    expect(() => rewritten(renamed('opa_agg_count', 'opa_arith_rem'), all)).toThrow(
+      'two functions opa_arith_rem',
+    )
+    expect(() => rewritten(shipped, [{ ...CONCAT, arity: 3 }])).toThrow('not a function of 3 arguments')
+    expect(() => rewritten(renamed('opa_heap_ptr_get', 'opa_heap_ptr_got'), all)).toThrow(
+      'opa_heap_ptr_get is exported',
+    )
+    expect(() => rewritten(shipped, [{ name: 'opa_builtin2', id: 1, arity: 4 }])).toThrow(
+      'opa_builtin2 is not',
+    )
+  })
+
+  test('or refused: any module that is cut short or spoilt ends in an error, or in a module', () => {
+    for (let length = 0; length < shipped.length; length += 997)
+      expect(() => compilePolicy(shipped.subarray(0, length))).toThrow()
+    const random = createRandom(11)
+    let refused = 0
+    for (let i = 0; i < 150; i++) {
+      const spoilt = shipped.slice()
+      // The first sections and the names, where the lengths are.
+      const near = random.chance(0.5) ? 400 : spoilt.length
+      for (let n = 0; n < 3; n++)
+        spoilt[near === 400 ? random.int(near) : spoilt.length - 1 - random.int(16_000)] = random.int(256)
+      try {
+        compilePolicy(spoilt)
+      } catch (error) {
+        refused++
+        expect(error instanceof ModuleError || error instanceof WebAssembly.CompileError, String(error)).toBe(
+          true,
+        )
+      }
+    }
+    expect(refused).toBeGreaterThan(20)
+  })
+
+  test('or refused: lengths that nothing holds', () => {
+    const header = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
+    for (const tail of [
+      [1, 0xff, 0xff, 0xff, 0xff, 0x0f],
+      [1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00],
+      [1, 0xff, 0xff, 0xff, 0xff, 0x7f],
+      [1, 5, 0xff, 0xff, 0xff, 0xff, 0x0f],
+      [13, 0],
+      [1, 1, 0, 1, 1, 0],
+      [1, 2, 0, 0],
+    ])
+      expect(() => rewritten(Uint8Array.from([...header, ...tail]), []), String(tail)).toThrow(ModuleError)
+    expect(() => rewritten(new Uint8Array(0), [])).toThrow(ModuleError)
+  })
+})
+
+describe.skipIf(noOpa)('the host is asked in place of the module', () => {
+  /** How often a policy of one rule asks the host, and its answer. */
+  async function asked(rule: string, input: object): Promise<{ times: number; answer: unknown }> {
+    const bundle = await buildBundle({
+      't.rego': `package t\n\n# METADATA\n# entrypoint: true\nanswer := ${rule}\n`,
+    })
+    try {
+      const module = compilePolicy(await moduleOf(bundle.path))
+      let times = 0
+      const counted = NATIVES.map(({ as }) => as)
+      for (const native of NATIVES) {
+        const { as } = native
+        native.as = (args, call) => {
+          times++
+          return as(args, call)
+        }
+      }
+      try {
+        const [first] = createEvaluator(module, {}).evaluate('t/answer', input) as { result: unknown }[]
+        return { times, answer: first?.result }
+      } finally {
+        for (const [i, native] of NATIVES.entries()) native.as = counted[i] as (typeof native)['as']
+      }
+    } finally {
+      await bundle.dispose()
+    }
+  }
+
+  test.each([
+    ['input.a + input.b', { a: 999999999999999, b: 1 }, 0, 1000000000000000],
+    ['input.a + 2147483647', { a: 0 }, 0, 2147483647],
+    ['input.a * input.b', { a: 2147483648, b: 2 }, 0, 4294967296],
+    ['input.a - 5000000000', { a: 5000000001 }, 0, 1],
+    ['input.a + input.b', { a: 0.5, b: 1 }, 1, 1.5],
+    ['input.a + input.b', { a: -1, b: 1 }, 1, 0],
+    ['input.a * input.b', { a: 1e15, b: 0 }, 1, 0],
+    ['count({1, 2} - {2})', {}, 0, 1],
+    ['concat("/", input.a)', { a: ['b', 'a'] }, 0, 'b/a'],
+    ['concat("/", {x | some x in input.a})', { a: ['c', 'a', 'b'] }, 1, 'a/b/c'],
+    ['to_number(input.a)', { a: true }, 0, 1],
+    ['to_number(input.a)', { a: '1' }, 1, 1],
+    ['indexof(input.a, "é")', { a: 'aé' }, 0, 1],
+    ['indexof(input.a, input.b)', { a: 'a', b: '' }, 1, undefined],
+    ['object.union_n(input.a)', { a: [] }, 1, {}],
+    ['object.union_n(input.a)', { a: [{ b: 1 }] }, 0, { b: 1 }],
+    ['format_int(input.a, 10)', { a: 999999999 }, 0, '999999999'],
+    ['format_int(input.a, 10)', { a: 1000000000 }, 1, '1000000000'],
+    ['format_int(input.a, 16)', { a: 255 }, 1, 'ff'],
+    ['replace(input.a, "", "-")', { a: 'ab' }, 1, '-a-b-'],
+  ])('%s of %j: %i times', async (rule, input, times, answer) => {
+    expect(await asked(rule, input)).toEqual({ times, answer })
+  })
+})
