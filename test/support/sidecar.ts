@@ -8,6 +8,8 @@ import { logText } from './log.ts'
 import type { Parsed } from './raw.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
+/** `npm run faults` measures what is shipped: the sources as JavaScript. */
+const PROGRAM = process.env.SIDECAR_PROGRAM ?? 'src/main.ts'
 export const DEFAULT_BUNDLE = join(root, 'bundles/default.tar.gz')
 
 /** One event of the spool. */
@@ -80,7 +82,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   writeFileSync(file, JSON.stringify(config, null, 1))
   const spoolFolder = spoolPathOf(config)
 
-  const child = spawn(process.execPath, ['src/main.ts', 'run', '-c', file], {
+  const child = spawn(process.execPath, [PROGRAM, 'run', '-c', file], {
     cwd: root,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...options.env },
     stdio: ['ignore', 'inherit', 'pipe'],

@@ -142,7 +142,7 @@ export const thread: Row = {
         const stop = steadily(50, (n) => call(n, { name: n % 2 ? 'get_me' : 'delete_repository' }))
         for (let i = 1; i <= times; i++) {
           await pause(500)
-          // The spare sees it too: both end, and both are made anew.
+          // The spares see it too: all end, and all are made anew.
           writeFileSync(trigger, String(i))
           const began = performance.now()
           let answered = await call(100_000 + i)
@@ -160,7 +160,7 @@ export const thread: Row = {
         const lost = unrecorded(upstream, sidecar.spool())
         return {
           held: wrong === 0 && lost === 0 && passed > 0 && gaps.every((gap) => gap < 20_000),
-          measured: `${times} times both threads: ${calls.length} calls, ${wrong} wrong verdicts, ${lost} without a record; answered again within ${percentile(gaps, 0.5)} ms (longest ${percentile(gaps, 1)})`,
+          measured: `${times} times all threads at once: ${calls.length} calls, ${wrong} wrong verdicts, ${lost} without a record; answered again within ${percentile(gaps, 0.5)} ms (longest ${percentile(gaps, 1)})`,
         }
       })
     } finally {

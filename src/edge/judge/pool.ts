@@ -210,12 +210,13 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     } else if (crew?.threads.includes(thread)) {
       if (away.length > 0 && thread === crew.threads[0]) return replace(crew, thread, why)
       crew.threads = crew.threads.filter((other) => other !== thread)
-      again(crew)
+      again(crew, thread.state === 'starting')
     }
   }
 
   /** A thread in place of one that ended by itself: at once, but later and later if none becomes ready. */
-  const again = (of: Crew) => {
+  const again = (of: Crew, failed: boolean) => {
+    if (!failed) return fill(of)
     const delay = of.failures === 0 ? 0 : Math.min(RESTART.first * 2 ** of.failures, RESTART.most)
     of.failures++
     setTimeout(() => {
@@ -284,8 +285,9 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
         return thread
       }
       try {
-        // One after the other: what is warmed up takes its time from what is judged meanwhile.
-        const threads = [await begin(), await begin()]
+        // One after the other: what is warmed up takes its time from what is judged meanwhile. Where nothing is yet,
+        // nobody need wait for a spare.
+        const threads = crew ? [await begin(), await begin()] : [await begin()]
         await new Promise<void>((resolve, reject) => {
           const taken = () => {
             swapped()
