@@ -77,6 +77,20 @@ describe('docker compose --profile demo, with a stand-in that signs assertions a
     for (const client of [alice, mona, nobody]) await client.close()
   })
 
+  test('the commands of docs/compose.md on the record', async () => {
+    const alice = await as('alice')
+    const told = textOf(await alice.callTool(merge))
+    await alice.close()
+    const id = /Decision ([0-9a-f-]{36})/.exec(told)?.[1] ?? ''
+    const page = readFileSync(new URL('../../docs/compose.md', import.meta.url), 'utf8')
+    const commands = page.match(/^docker compose exec sidecar .*$/gm) ?? []
+    expect(commands).toHaveLength(2)
+    for (const command of commands) {
+      const words = command.replace('DECISION_ID', id).split(' ').slice(3)
+      expect(await compose('exec', '-T', ...words), command).toContain('merge_pull_request')
+    }
+  })
+
   test('a route that passes no identity is refused with words', async () => {
     const answer = await through(undefined)(url, {
       method: 'POST',
