@@ -1,9 +1,11 @@
 import { hkdfSync, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Config, UpstreamConfig } from '../config.ts'
 import { createMetrics, type Metrics } from '../edge/admin/metrics.ts'
 import { signWith, verifierOf } from '../edge/audit/checkpoint.ts'
+import { openCounts } from '../edge/audit/counts.ts'
 import { countRepeats } from '../edge/audit/repeats.ts'
 import { startSinks } from '../edge/audit/sinks/open.ts'
 import { openSpool } from '../edge/audit/spool.ts'
@@ -79,7 +81,12 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     spool.record(lifecycleEvent(origin(), facts(), cause), 'reserve')
 
   const { identityKey } = config.audit
-  const counting = countRepeats(spool.record, (more) => ownEvent(origin(), facts(), 'repeat', more), Date.now)
+  const counting = countRepeats(
+    spool.record,
+    (more) => ownEvent(origin(), facts(), 'repeat', more),
+    Date.now,
+    openCounts(join(config.audit.buffer.folder, 'counts.json')),
+  )
 
   const pool = await createPool({ jwks: undefined, deadline: mcp.deadline, queue: mcp.queue })
   const metrics = createMetrics(world.version, {

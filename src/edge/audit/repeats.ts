@@ -1,12 +1,14 @@
 import type { OpenLine } from '../../log/event.ts'
 import type { JsonObject } from '../../mcp/strict-json.ts'
 import type { Keep, Ports, Tally } from '../../pep/ports.ts'
+import type { Counted, KeptCounts } from './counts.ts'
 
 /** Bytes of refusals that are recorded one by one: as many at once, and as many more a second. */
 const BURST = 1 << 20
 const A_SECOND = 4 << 10
-/** Milliseconds between the records of what was counted. */
+/** Milliseconds between the records of what was counted, and until what was counted outlives the process. */
 const EVERY = 30_000
+const KEPT_WITHIN = 1_000
 /** Kinds that are counted apart; those of more are counted without their method and subject. */
 const KINDS = 1_000
 
@@ -18,13 +20,15 @@ export type Counting = {
 
 /**
  * Records what comes one by one, but counts what would fill the log: refusals beyond a budget of bytes of their own, and
- * messages of the protocol that nobody was asked about. One `repeat` record for each kind and interval says how many.
+ * messages of the protocol that nobody was asked about. One `repeat` record for each kind and interval says how many; a
+ * process that was killed leaves its counts to the next, but for those of its last second.
  */
 export function countRepeats(
   record: (line: OpenLine, keep: Keep) => Promise<boolean>,
   say: (more: JsonObject) => OpenLine,
   now: () => number,
-  budget = { burst: BURST, aSecond: A_SECOND, every: EVERY },
+  kept: KeptCounts,
+  budget = { burst: BURST, aSecond: A_SECOND, every: EVERY, keptWithin: KEPT_WITHIN },
 ): Counting {
   let left = budget.burst
   let at = now()
@@ -47,36 +51,58 @@ export function countRepeats(
     entry.count++
     counts.set(key, entry)
   }
-  const flush = async () => {
-    const ended = [...counts.values()]
-    const from = new Date(since).toISOString()
-    counts = new Map()
-    since = now()
-    const until = new Date(since).toISOString()
+  const write = async ({ counts: ended, since: from, until }: Counted) => {
     const lines = ended.map(({ tally: { code, method, subject, few }, count: times }) =>
       say({
         disposition: few ? 'rejected' : 'allowed',
         cause: { code },
         count: times,
-        since: from,
-        until,
+        since: new Date(from).toISOString(),
+        until: new Date(until).toISOString(),
         ...(method !== undefined && { method }),
         ...(subject !== undefined && { subject }),
       }),
     )
     await Promise.all(lines.map((line) => record(line, 'reserve')))
   }
-  const timer = setInterval(() => void flush(), budget.every)
-  timer.unref()
+  let changed = false
+  const counted = (): Counted => ({ since, until: now(), counts: [...counts.values()] })
+  const flush = async () => {
+    const ended = counted()
+    counts = new Map()
+    since = ended.until
+    changed = false
+    await begun
+    await write(ended)
+    // After it: what a process that dies between the two leaves is recorded twice, not lost.
+    if (ended.counts.length > 0) await kept.clear()
+    if (counts.size > 0) changed = true
+  }
+  // What a process before left is not to be written over before it is recorded.
+  let ready = false
+  const keep = () => {
+    if (!changed || !ready) return
+    changed = false
+    void kept.keep(counted())
+  }
+  const begin = async () => {
+    if (kept.left) await write(kept.left).then(kept.clear)
+    ready = true
+  }
+  const begun = begin()
+  const timers = [setInterval(() => void flush(), budget.every), setInterval(keep, budget.keptWithin)]
+  for (const timer of timers) timer.unref()
   return {
     async record(line, keep, tally) {
       if (tally === undefined || (tally.few && affords(line.length))) return record(line, keep)
       count(tally)
+      changed = true
       return true
     },
-    close() {
-      clearInterval(timer)
-      return flush()
+    async close() {
+      for (const timer of timers) clearInterval(timer)
+      await begun
+      await flush()
     },
   }
 }
