@@ -9,6 +9,7 @@ import { openCounts } from '../edge/audit/counts.ts'
 import { countRepeats } from '../edge/audit/repeats.ts'
 import { startSinks } from '../edge/audit/sinks/open.ts'
 import { openSpool } from '../edge/audit/spool.ts'
+import { auditStatus } from '../edge/audit/status.ts'
 import { pause } from '../edge/bundles/bundles.ts'
 import { type StatusSettings, startReporter } from '../edge/bundles/report.ts'
 import { bodiesFor } from '../edge/http/memory.ts'
@@ -54,6 +55,9 @@ type Plugins = Record<string, string | undefined>
 /** Bytes of answers of the upstream that are being received, less where the heap is small. */
 const RECEIVING = 256 << 20
 
+/** What of the record is as it should be. */
+const QUIET = new Set(['segment_deleted', 'spool_draining', 'records_taken_again'])
+
 /**
  * What decides, records and forwards, whatever carries the messages of clients: record, judge, bundles, keys, upstream.
  * Each is ready before the next is begun.
@@ -72,6 +76,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
     now: Date.now,
     newId,
     sign: config.audit.checkpoint && signWith(config.audit.checkpoint),
+    told: (cause) => log[QUIET.has(cause.code) ? 'info' : 'warn'](cause, `the record: ${cause.code}`),
   })
   if (config.audit.checkpoint)
     log.info({ verifier: verifierOf(config.audit.checkpoint, spool.id) }, 'checkpoints are signed')
@@ -167,20 +172,23 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   })
 
   const status = (more: Plugins): JsonObject => {
+    const { error, warning } = spool.state()
     const plugins: Plugins = {
       bundle: bundles.statuses.fault() ?? bundles.stale(),
       mcp: keysFault(keys?.state()),
-      mcp_audit: spool.state().error,
+      mcp_audit: error,
       ...more,
     }
     return {
       labels,
       bundles: bundles.statuses.all(),
-      decision_logs: {},
+      decision_logs: auditStatus(spool.state(), sinks.state(), Date.now()),
       plugins: Object.fromEntries(
         Object.entries(plugins).map(([name, why]) => [
           name,
-          { state: why === undefined ? 'OK' : 'NOT_READY' },
+          why === undefined && name === 'mcp_audit' && warning !== undefined
+            ? { state: 'WARN', message: warning }
+            : { state: why === undefined ? 'OK' : 'NOT_READY' },
         ]),
       ),
     }

@@ -101,7 +101,14 @@ export function createMetrics(
   version: string,
   read: {
     replaced: () => number
-    spool: () => { seq: number; lost: number; bytes: number; maxBytes: number }
+    spool: () => {
+      seq: number
+      lost: number
+      lostEver: number
+      bytes: number
+      maxBytes: number
+      room: { held: number; left: number }
+    }
     sinks: () => SinkState[]
   },
 ): Metrics {
@@ -156,6 +163,25 @@ export function createMetrics(
     'Records that could not be written since the last that could.',
     () => read.spool().lost,
   )
+  gauge(
+    'mcp_spool_held_bytes',
+    'Bytes of the record that a sink has not passed, and that are not deleted before.',
+    () => read.spool().room.held,
+  )
+  gauge(
+    'mcp_spool_left_bytes',
+    'Bytes that may still come before the record is full: of max_bytes, or of the disk if that is less.',
+    () => read.spool().room.left,
+  )
+  new Counter({
+    name: 'mcp_spool_lost_total',
+    help: 'Records that could not be written.',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(read.spool().lostEver)
+    },
+  })
   sinkMetrics(registers, read.sinks)
   new Gauge({
     name: 'mcp_opa_sidecar_info',

@@ -15,7 +15,7 @@ export type OpenedLog = {
   /** bytes that had to be read for that */
   looked: number
   /** what is to be said of it in its next lines */
-  notices: [event: 'gap' | 'lifecycle', more: JsonObject][]
+  notices: [event: 'gap' | 'lifecycle', more: { cause: JsonObject & { code: string } }][]
 }
 
 /**

@@ -21,6 +21,7 @@ import { takeLock } from './lock.ts'
 import { CHECKPOINT, checkpointIn, openLog } from './open.ts'
 import { type LogView, type OpenReader, openReader, type Position, type SinkReader } from './reader.ts'
 import { createReserve } from './reserve.ts'
+import { freeAt, isFilling, percentOf, type Room, roomOf } from './room.ts'
 import { segmentName } from './segments.ts'
 
 /** The record of truth: files of JSON lines, written before what they record takes effect. */
@@ -46,10 +47,15 @@ export type SpoolState = {
   synced: number
   /** lines that could not be written since the last that could */
   lost: number
+  /** lines that could not be written since the start */
+  lostEver: number
   /** why `required` lines are refused */
   error: string | undefined
+  /** what is to be seen to before they are */
+  warning: string | undefined
   bytes: number
   maxBytes: number
+  room: Room
   oldest: number
   readers: SinkReader[]
 }
@@ -78,6 +84,8 @@ export type SpoolPorts = {
   elapsed?: () => number
   /** a signed checkpoint of the log with this id; without it there are only those at the start of each file, unsigned */
   sign?: ((id: string, size: number, root: Buffer) => string) | undefined
+  /** told once of what goes into the log on the spool's own account, and when `required` lines are refused and taken again */
+  told?: (cause: JsonObject & { code: string }) => void
   fdatasync?: (fd: number, done: (failure: Error | null) => void) => void
 }
 
@@ -92,9 +100,10 @@ const MARK = 4 << 20
 /** Milliseconds until it is tried again to begin a file. */
 const ROTATE_AGAIN = 5_000
 const LOCK = 'decisions.lock'
-/** Shares of `maxBytes` at which an operator is told that it fills, and that it no longer does. */
-const [HIGH, LOW] = [0.8, 0.7]
+/** Milliseconds between two looks at how much of the disk is free. */
+const LOOK_MS = 1_000
 
+type Notice = [event: 'gap' | 'lifecycle', more: { cause: JsonObject & { code: string } }]
 type Waiting = { line: OpenLine; keep: Keep; done: (durable: boolean) => void }
 type Closed = { first: number; path: string; bytes: number; since: number }
 type Open = { first: number; path: string; fd: number; bytes: number; opened: number }
@@ -104,7 +113,15 @@ type Open = { first: number; path: string; fd: number; bytes: number; opened: nu
  */
 export function openSpool(
   settings: SpoolSettings,
-  { say, now, newId, elapsed = () => performance.now(), sign, fdatasync: sync = fdatasync }: SpoolPorts,
+  {
+    say,
+    now,
+    newId,
+    elapsed = () => performance.now(),
+    sign,
+    told = () => undefined,
+    fdatasync: sync = fdatasync,
+  }: SpoolPorts,
 ): Spool {
   const { folder, maxBytes, segmentBytes, reserveBytes } = settings
   // One level only: a path whose parent is missing is more often a slip, or a volume that is not mounted.
@@ -144,7 +161,12 @@ export function openSpool(
   let durable: { seq: number; since: number; done: (durable: boolean) => void }[] = []
   const readers: OpenReader[] = []
   const listeners = new Set<() => void>()
-  const notices: [event: 'gap' | 'lifecycle', more: JsonObject][] = [...log.notices]
+  const notices: Notice[] = []
+  const notice = (event: Notice[0], cause: JsonObject & { code: string }) => {
+    notices.push([event, { cause }])
+    told(cause)
+  }
+  for (const [event, { cause }] of log.notices) notice(event, cause)
   let lost: { required: number; other: number; since: number; why: string } | undefined
   let error: string | undefined
   /** the file cannot be believed: what is not on disk of it is written to a new one before anything else */
@@ -159,7 +181,10 @@ export function openSpool(
   let rotateFrom = 0
   let retaining = false
   let over = false
-  let high = false
+  let lostEver = 0
+  let refused = false
+  let filling = false
+  let free = { at: elapsed(), bytes: freeAt(folder) }
 
   const closedBytes = () => closed.reduce((sum, { bytes }) => sum + bytes, 0)
   const total = () => closedBytes() + current.bytes
@@ -271,9 +296,15 @@ export function openSpool(
     }
     return [...head, ...lines]
   }
+  const refuse = () => {
+    if (!refused) told({ code: 'records_refused', why: error ?? '' })
+    refused = true
+  }
   const lose = ({ keep }: Waiting) => {
     lost ??= { required: 0, other: 0, since: now(), why: error ?? '' }
     lost[keep === 'required' ? 'required' : 'other']++
+    lostEver++
+    if (keep === 'required') refuse()
   }
 
   /** One write for all that came in this turn. */
@@ -308,6 +339,10 @@ export function openSpool(
         durable.push({ seq, since: elapsed(), done: entry.done })
       else entry.done(there.has(entry))
     }
+    if (refused && [...there].some(({ keep }) => keep === 'required')) {
+      refused = false
+      told({ code: 'records_taken_again' })
+    }
     if (settings.durability === 'disk') void bringToDisk()
   }
   const write = (entries: Waiting[]): boolean => {
@@ -316,7 +351,11 @@ export function openSpool(
     const lines = [...own(), ...entries.map(({ line }) => line)]
     if (lines.length === 0) return true
     const bytes = lines.reduce((sum, line) => sum + line.length, 0)
-    if (total() + bytes <= maxBytes && put(lines)) return true
+    if (total() + bytes <= maxBytes && put(lines)) {
+      if (before.lost && !lost)
+        told({ code: 'records_lost', lost: before.lost.required + before.lost.other, why: before.lost.why })
+      return true
+    }
     notices.splice(0, notices.length, ...before.notices)
     ;({ lost, notes, signed, newest } = before)
     return false
@@ -401,6 +440,7 @@ export function openSpool(
   }
   /** Refuses those that wait for a disk that fails. */
   const refuseWaiting = () => {
+    if (durable.length > 0) refuse()
     for (const entry of durable.splice(0)) entry.done(false)
   }
   /** What is not on disk, written once more to a new file. */
@@ -420,7 +460,7 @@ export function openSpool(
       for (let at = 0; at < all.length; ) at += writeSync(next.fd, all, at, all.length - at, at)
       next.bytes = all.length
       suspect = false
-      notices.push(['lifecycle', { cause: { code: 'segment_replaced', why: error ?? '' } }])
+      notice('lifecycle', { code: 'segment_replaced', why: error ?? '' })
     } catch (failure) {
       error = (failure as Error).message
     }
@@ -430,13 +470,13 @@ export function openSpool(
   const prune = (more = 0) => {
     if (!retaining) return
     const limit = maxBytes - reserveBytes
-    const passed = Math.min(...readers.map(({ reader }) => reader.position().seq), synced.seq)
+    const done = passed()
     for (let oldest = closed[0]; oldest; oldest = closed[0]) {
       const end = (closed[1]?.first ?? current.first) - 1
       const old = now() - oldest.since >= settings.maxAge
       const full = total() + more > limit
       const force = full && settings.whenFull === 'drop_oldest'
-      if (!(passed >= end ? old || full : force)) return
+      if (!(done >= end ? old || full : force)) return
       try {
         rmSync(oldest.path, { force: true })
       } catch (failure) {
@@ -444,33 +484,21 @@ export function openSpool(
         return
       }
       closed.shift()
-      notices.push([
-        'lifecycle',
-        {
-          cause: {
-            code: 'segment_deleted',
-            from: oldest.first,
-            to: end,
-            why: full ? 'max_bytes' : 'max_age',
-          },
-        },
-      ])
+      const why = full ? 'max_bytes' : 'max_age'
+      notice('lifecycle', { code: 'segment_deleted', from: oldest.first, to: end, why })
       for (const { reader, skip } of readers) {
         const gone = skip(end)
-        if (gone)
-          notices.push(['gap', { cause: { code: 'records_not_delivered', sink: reader.name, ...gone } }])
+        if (gone) notice('gap', { code: 'records_not_delivered', sink: reader.name, ...gone })
       }
     }
   }
+  const passed = () => Math.min(...readers.map(({ reader }) => reader.position().seq), synced.seq)
+  const room = () => roomOf([...closed, current], passed(), maxBytes - reserveBytes, free.bytes)
   const watch = () => {
-    const share = total() / maxBytes
-    if (high ? share < LOW : share >= HIGH) {
-      high = !high
-      notices.push([
-        'lifecycle',
-        { cause: { code: high ? 'spool_filling' : 'spool_draining', percent: Math.round(share * 100) } },
-      ])
-    }
+    if (elapsed() - free.at >= LOOK_MS) free = { at: elapsed(), bytes: freeAt(folder) }
+    if (isFilling(room(), filling) === filling) return
+    filling = !filling
+    notice('lifecycle', { code: filling ? 'spool_filling' : 'spool_draining', percent: percentOf(room()) })
   }
 
   const tick = () => {
@@ -479,6 +507,7 @@ export function openSpool(
     if (overdue.length > 0) {
       durable = durable.filter((entry) => !overdue.includes(entry))
       error = 'the disk does not answer'
+      refuse()
       for (const entry of overdue) entry.done(false)
     }
     if (rotating && syncing && elapsed() - syncing.since > PATIENCE) {
@@ -522,15 +551,17 @@ export function openSpool(
     reader(name, start = 'oldest') {
       const opened = openReader(view, name, start, now)
       readers.push(opened)
-      if (opened.lost)
-        notices.push(['gap', { cause: { code: 'records_not_delivered', sink: name, ...opened.lost } }])
+      if (opened.lost) notice('gap', { code: 'records_not_delivered', sink: name, ...opened.lost })
       return opened.reader
     },
     state: () => ({
       seq,
       synced: synced.seq,
       lost: lost ? lost.required + lost.other : 0,
+      lostEver,
       error,
+      warning: filling ? `the spool is ${percentOf(room())} % full` : undefined,
+      room: room(),
       bytes: total(),
       maxBytes,
       oldest: closed[0]?.first ?? current.first,
