@@ -216,12 +216,32 @@ describe('bundles of a service', () => {
     [
       'keys of AWS that are not in the environment',
       ['services.s.credentials.s3_signing={environment_credentials: {}}'],
-      /the environment has no AWS_SECRET_ACCESS_KEY/,
+      /environment_credentials\.AWS_SECRET_ACCESS_KEY: is not set/,
     ],
     [
-      'other keys of AWS',
+      'keys of an instance of which nothing is known',
       ['services.s.credentials.s3_signing={metadata_credentials: {}}'],
-      /from the environment only/,
+      /aws_region: is required[\s\S]*iam_role: is required/,
+    ],
+    [
+      'keys of AWS from nowhere',
+      ['services.s.credentials.s3_signing={service: s3}'],
+      /environment_credentials: one of .* is required/,
+    ],
+    [
+      'keys of single sign-on',
+      ['services.s.credentials.s3_signing={sso_credentials: {}}'],
+      /sso_credentials: OPA has this key/,
+    ],
+    [
+      'S3 signed for as a registry',
+      ['services.s.credentials.s3_signing={service: ecr, profile_credentials: {aws_region: r}}'],
+      /service: must be s3 here/,
+    ],
+    [
+      'a role that nobody may assume',
+      ['services.s.credentials.s3_signing={assume_role_credentials: {aws_region: r, iam_role_arn: a}}'],
+      /aws_signing: needs exactly one/,
     ],
     ['a registry below a path', ['services.s={url: "https://r.example/v2", type: oci}'], /must have no path/],
     [
@@ -272,9 +292,9 @@ describe('bundles of a service', () => {
       [`keys.k={algorithm: ES256, key: ${JSON.stringify(pem)}}`, 'bundles.mcp.signing={keyid: z}'],
       /keyid: is not in keys/,
     ],
-  ] as [string, string[], RegExp][])('refused: %s', (_name, sets, says) => {
-    expect(faults(remote(sets)).join('\n')).toMatch(says)
-  })
+  ] as [string, string[], RegExp][])('refused: %s', (_name, sets, says) =>
+    expect(faults(remote(sets)).join('\n')).toMatch(says),
+  )
 })
 
 test('a development identity listens to loopback names only', () => {

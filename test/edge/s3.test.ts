@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { signS3 } from '../../src/edge/services/s3.ts'
+import { signAws } from '../../src/edge/services/s3.ts'
 
 /** The examples of AWS ("Authenticating Requests: Using the Authorization Header"). */
 const keys = {
@@ -23,13 +23,13 @@ test.each([
 ] as [string, string, Record<string, string>, string][])(
   '%s %s is signed as AWS signs it',
   (method, path, headers, signature) => {
-    const { authorization } = signS3(method, at(path), headers, '', keys, time)
+    const { authorization } = signAws('s3', method, at(path), headers, '', keys, time)
     expect(authorization).toMatch(new RegExp(`,Signature=${signature}$`))
   },
 )
 
 test('a token goes along and is signed', () => {
-  const signed = signS3('GET', at('/b'), {}, '', { ...keys, token: 'session' }, time)
+  const signed = signAws('s3', 'GET', at('/b'), {}, '', { ...keys, token: 'session' }, time)
   expect(signed['x-amz-security-token']).toBe('session')
   expect(signed.authorization).toContain(
     'SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token,',

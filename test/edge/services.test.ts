@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { createService, type ServiceClient } from '../../src/edge/services/client.ts'
-import { signS3 } from '../../src/edge/services/s3.ts'
+import { signAws } from '../../src/edge/services/s3.ts'
 import type { Service } from '../../src/edge/services/settings.ts'
 import { type BundleServer, startBundleServer } from '../support/bundle-server.ts'
 
@@ -170,13 +170,16 @@ test('a request to S3 is signed for what goes on the wire', async () => {
   const path = '/bucket/a b/mcp+1.tar.gz'
   server.serve(encodeURI(path), Buffer.from('x'))
   const keys = { id: 'AKID', secret: 'secret', token: 'session', region: 'eu-central-1' }
-  const client = clientOf({ url: server.url, credentials: { kind: 's3', keys } })
+  const client = clientOf({
+    url: server.url,
+    credentials: { kind: 'aws', service: 's3', sources: [{ kind: 'environment', keys }], ecr: undefined },
+  })
   expect(await get(client, path)).toBe(200)
   const [request] = server.requests()
   const at = String(request?.headers['x-amz-date'])
   const time = new Date(at.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'))
   const seen = new URL(request?.path ?? '', `http://${request?.headers.host}`)
-  const expected = signS3('GET', seen, {}, '', keys, time)
+  const expected = signAws('s3', 'GET', seen, {}, '', keys, time)
   expect(request?.headers).toMatchObject(expected)
   expect(JSON.stringify(request?.headers)).not.toContain('"secret"')
 })

@@ -32,9 +32,9 @@ export const goProgram = (name: string, module: string): Promise<string | undefi
     })
   })
 
-/** A program of a Python package, in an environment of its own. `undefined`, said loudly: there is none. */
-export const pythonProgram = (name: string, requirement: string): Promise<string | undefined> =>
-  program(name, `bin/${name}`, async (folder) => {
+/** A Python with a package, in an environment of its own. `undefined`, said loudly: there is none. */
+export const pythonWith = (name: string, requirement: string): Promise<string | undefined> =>
+  program(name, 'bin/python3', async (folder) => {
     await run('python3', ['-m', 'venv', '--copies', folder], { timeout: WITHIN })
     await run(join(folder, 'bin/python3'), ['-m', 'pip', 'install', '-q', requirement], { timeout: WITHIN })
   })
@@ -44,11 +44,8 @@ async function program(
   file: string,
   make: (folder: string) => Promise<void>,
 ): Promise<string | undefined> {
-  const short = file.split('/').at(-1) ?? file
-  const [onPath] = (process.env.PATH ?? '')
-    .split(delimiter)
-    .filter((folder) => folder !== '' && !folder.includes('.pyenv') && existsSync(join(folder, short)))
-  if (onPath !== undefined) return join(onPath, short)
+  const onPath = (process.env.PATH ?? '').split(delimiter).find((folder) => existsSync(join(folder, name)))
+  if (onPath) return join(onPath, name)
   const kept = join(CACHE, name)
   if (existsSync(join(kept, file))) return join(kept, file)
   let folder: string | undefined

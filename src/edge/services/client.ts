@@ -1,7 +1,9 @@
 import { readFile, stat } from 'node:fs/promises'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, request } from 'undici'
-import { signS3 } from './s3.ts'
+import { createAwsKeys } from './aws.ts'
+import { createEcrToken } from './ecr.ts'
+import { signAws } from './s3.ts'
 import type { Service } from './settings.ts'
 
 export type ServiceRequest = {
@@ -34,6 +36,7 @@ const BODY_SILENCE = 30_000
 /** Speaks to one service with its credentials. Redirects are not followed: the address is what the configuration says. */
 export function createService(service: Service, userAgent: string): ServiceClient {
   const own = connections(service)
+  const proofOf = createProof(service)
   const others = connections({ ...service, credentials: { kind: 'none' } })
 
   const send = async (
@@ -50,7 +53,7 @@ export function createService(service: Service, userAgent: string): ServiceClien
         'user-agent': userAgent,
         ...fixed,
         ...headers,
-        ...(proof && !headers?.authorization && (await proofOf(service, method, url, body ?? ''))),
+        ...(proof && !headers?.authorization && (await proofOf(method, url, body ?? ''))),
       },
       ...(body !== undefined && { body }),
       headersTimeout: headersTimeout ?? service.headerTimeout,
@@ -96,22 +99,28 @@ function connections(service: Service): { agent: () => Promise<Agent>; destroy: 
 }
 
 /** Headers that say who asks. */
-async function proofOf(
-  { name, type, credentials }: Service,
-  method: string,
-  url: URL,
-  body: string | Uint8Array,
-): Promise<Record<string, string>> {
-  if (credentials.kind === 's3') return signS3(method, url, {}, body, credentials.keys, new Date())
-  if (credentials.kind !== 'bearer' && credentials.kind !== 'bearer_file') return {}
-  // As OPA: for a registry, `user:password` is configured as it is.
-  const word = (token: string) => (type === 'oci' ? Buffer.from(token).toString('base64') : token)
-  if (credentials.kind === 'bearer')
-    return { authorization: `${credentials.scheme} ${word(credentials.token)}` }
-  const token = (await readFile(credentials.path, 'utf8')).trim()
-  if (token === '' || /[\0\r\n]/.test(token))
-    throw new Error(`service ${name}: ${credentials.path} has no token`)
-  return { authorization: `${credentials.scheme} ${word(token)}` }
+function createProof(
+  service: Service,
+): (method: string, url: URL, body: string | Uint8Array) => Promise<Record<string, string>> {
+  const { name, type, credentials } = service
+  if (credentials.kind === 'aws') {
+    const keys = createAwsKeys(credentials.sources)
+    const ecr = createEcrToken(keys, credentials.ecr)
+    if (credentials.service === 'ecr') return async () => ({ authorization: `Basic ${await ecr()}` })
+    return async (method, url, body) => signAws('s3', method, url, {}, body, await keys(), new Date())
+  }
+  if (credentials.kind !== 'bearer' && credentials.kind !== 'bearer_file') return async () => ({})
+  const { scheme } = credentials
+  return async () => {
+    const token =
+      credentials.kind === 'bearer' ? credentials.token : (await readFile(credentials.path, 'utf8')).trim()
+    if (token === '' || /[\0\r\n]/.test(token))
+      throw new Error(
+        `service ${name}: ${credentials.kind === 'bearer' ? 'token' : credentials.path} has no token`,
+      )
+    // As OPA: for a registry, `user:password` is configured as it is.
+    return { authorization: `${scheme} ${type === 'oci' ? Buffer.from(token).toString('base64') : token}` }
+  }
 }
 
 async function connectOptions({ caCert, systemCa, credentials }: Service) {

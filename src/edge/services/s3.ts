@@ -4,12 +4,14 @@ import { createHash, createHmac } from 'node:crypto'
 export type AwsKeys = { id: string; secret: string; token: string | undefined; region: string }
 
 /**
- * Headers that sign a request for S3 (AWS docs, "Signature Version 4", `Authorization` header, service `s3`). The host and
- * what is in `headers` are signed too.
- * @param url its path as it goes on the wire: S3 signs it as it is
+ * Headers that sign a request (AWS docs, "Signature Version 4", `Authorization` header). The host and what is in `headers`
+ * are signed too.
+ * @param service `s3`; or another, for the path `/`: S3 alone signs a path as it is
+ * @param url its path as it goes on the wire
  * @param time of the request
  */
-export function signS3(
+export function signAws(
+  service: 's3' | 'sts' | 'ecr',
   method: string,
   url: URL,
   headers: Record<string, string>,
@@ -35,10 +37,10 @@ export function signS3(
     .join('&')
   const lines = signed.map(([name, value]) => `${name}:${value}\n`).join('')
   const request = [method, url.pathname, query, lines, names, digest].join('\n')
-  const scope = `${day}/${keys.region}/s3/aws4_request`
+  const scope = `${day}/${keys.region}/${service}/aws4_request`
   const text = ['AWS4-HMAC-SHA256', at, scope, sha256(request)].join('\n')
   let key: Buffer = Buffer.from(`AWS4${keys.secret}`)
-  for (const part of [day, keys.region, 's3', 'aws4_request']) key = hmac(key, part)
+  for (const part of [day, keys.region, service, 'aws4_request']) key = hmac(key, part)
   const signature = hmac(key, text).toString('hex')
   const authorization = `AWS4-HMAC-SHA256 Credential=${keys.id}/${scope},SignedHeaders=${names},Signature=${signature}`
   return { ...own, authorization }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isLoopback } from '../http/address.ts'
 import type { Section } from '../settings.ts'
-import type { AwsKeys } from './s3.ts'
+import { type AwsSettings, readAws } from './aws-settings.ts'
 
 type Env = Record<string, string | undefined>
 
@@ -27,7 +27,7 @@ export type Credentials =
   | { kind: 'bearer'; scheme: string; token: string }
   /** a file that is read for each request, for tokens that are renewed */
   | { kind: 'bearer_file'; scheme: string; path: string }
-  | { kind: 's3'; keys: AwsKeys }
+  | ({ kind: 'aws' } & AwsSettings)
   | { kind: 'client_tls'; cert: string; key: string; passphrase: string | undefined }
 
 /** Keys of OPA's that are not honoured here. */
@@ -35,7 +35,7 @@ const CREDENTIALS_NOT_HONOURED = ['oauth2', 'gcp_metadata', 'azure_managed_ident
 
 /**
  * Out of `services`, by name.
- * @param env for `s3_signing.environment_credentials`
+ * @param env for `s3_signing`
  */
 export function readServices(root: Section, env: Env = {}): Record<string, Service> {
   const services: Record<string, Service> = {}
@@ -64,7 +64,7 @@ function readService(name: string, section: Section, env: Env): Service {
   const caCert = readable(tls, 'ca_cert')
   const systemCa = tls.boolean('system_ca_required', caCert === undefined)
   tls.done()
-  const credentials = readCredentials(section.section('credentials'), env)
+  const credentials = readCredentials(section.section('credentials'), env, type === 'oci')
   if (plain && parsed && !isLoopback(parsed.hostname) && credentials.kind !== 'none')
     section.fault('url', 'must be https, or loopback, where credentials go along')
   section.done()
@@ -72,7 +72,7 @@ function readService(name: string, section: Section, env: Env): Service {
   return type === 'oci' ? { ...service, type } : service
 }
 
-function readCredentials(section: Section, env: Env): Credentials {
+function readCredentials(section: Section, env: Env, registry: boolean): Credentials {
   for (const key of CREDENTIALS_NOT_HONOURED)
     if (section.has(key)) section.fault(key, 'OPA has this key; this version does not honour it')
   const kinds = ['bearer', 'client_tls', 's3_signing'].filter((key) => section.has(key))
@@ -89,7 +89,7 @@ function readCredentials(section: Section, env: Env): Credentials {
     else if (path !== undefined) credentials = { kind: 'bearer_file', scheme, path }
     bearer.done()
   } else if (section.has('s3_signing')) {
-    credentials = { kind: 's3', keys: readAwsKeys(section.section('s3_signing'), env) }
+    credentials = { kind: 'aws', ...readAws(section.section('s3_signing'), env, registry) }
   } else if (section.has('client_tls')) {
     const files = section.section('client_tls')
     files.string('cert')
@@ -101,25 +101,6 @@ function readCredentials(section: Section, env: Env): Credentials {
   }
   section.done()
   return credentials
-}
-
-/** OPA's `environment_credentials`; its other sources of keys are not there. */
-function readAwsKeys(section: Section, env: Env): AwsKeys {
-  section.oneOf('service', ['s3'] as const, 's3')
-  if (!section.has('environment_credentials'))
-    section.fault('environment_credentials', 'is required: the keys come from the environment only')
-  section.section('environment_credentials').done()
-  section.done()
-  const of = (name: string): string => {
-    if (!env[name]) section.fault('environment_credentials', `the environment has no ${name}`)
-    return env[name] ?? ''
-  }
-  return {
-    id: of('AWS_ACCESS_KEY_ID'),
-    secret: of('AWS_SECRET_ACCESS_KEY'),
-    region: of('AWS_REGION'),
-    token: env.AWS_SESSION_TOKEN || undefined,
-  }
 }
 
 /** The path of a file that can be read now. */
