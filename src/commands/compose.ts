@@ -221,7 +221,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
 }
 
 const speaksModern = (upstream: UpstreamConfig): boolean =>
-  upstream.kind === 'http' && upstream.transport === 'streamable'
+  upstream.kind === 'stdio' || upstream.transport === 'streamable'
 
 function openUpstream({ mcp }: Config, { log, env }: World): Upstream {
   const { upstream, messageLimit } = mcp

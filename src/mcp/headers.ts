@@ -14,6 +14,7 @@ export const ASSUMED_VERSION = '2025-03-26'
 
 export const META_VERSION = 'io.modelcontextprotocol/protocolVersion'
 export const META_CAPABILITIES = 'io.modelcontextprotocol/clientCapabilities'
+export const META_LOG_LEVEL = 'io.modelcontextprotocol/logLevel'
 export const META_CLIENT = 'io.modelcontextprotocol/clientInfo'
 
 /** The MCP headers of one request, each at most once, as they came. */

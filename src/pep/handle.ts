@@ -5,6 +5,7 @@ import type { Era } from '../mcp/headers.ts'
 import { type RpcId, traceOf } from '../mcp/message.ts'
 import type { JsonLimits, JsonObject } from '../mcp/strict-json.ts'
 import { type Decision, permitDecided, permitProtocol } from '../pdp/decision.ts'
+import { ownerKey, ownerOf } from '../pdp/identity.ts'
 import type { Changes } from './changes.ts'
 import { deliver, finish } from './deliver.ts'
 import { denialMessage, denialText } from './denial.ts'
@@ -104,7 +105,8 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
       return refuse(context, exchange, 'unexpected_response', read)
     ports.count(judged.kind === 'decided' ? 'allowed' : 'protocol')
 
-    const call = callOf(context, arrival, read, judged.assertion?.expires)
+    const owner = ownerKey(ownerOf(judged.identity))
+    const call = { ...callOf(context, arrival, read, judged.assertion?.expires), owner }
     arrival.onForward?.()
     const reply = await ports.forward(permit, call)
     return deliver(context, { ...within, call }, reply)

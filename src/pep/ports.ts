@@ -12,7 +12,11 @@ export type Ports = {
   judge: (question: Question) => Promise<Judgement>
   forward: (permit: Permit, call: Call) => Promise<Reply>
   /** Refuses a request of the upstream towards it; nothing of the client's goes with it. */
-  decline: (call: Pick<Call, 'session' | 'version' | 'authorization'>, id: RpcId, method: string) => void
+  decline: (
+    call: Pick<Call, 'session' | 'owner' | 'version' | 'authorization'>,
+    id: RpcId,
+    method: string,
+  ) => void
   /** True once the line is durable. A `required` line that is not must have no effect. */
   record: (line: OpenLine, keep: Keep, tally?: Tally) => Promise<boolean>
   count: (
@@ -97,6 +101,8 @@ export type Call = {
   headers: Record<string, string>
   /** the upstream's own session id */
   session?: string
+  /** whose it is: of an identity that was verified */
+  owner?: string
   /** the upstream's own id of the event after which a stream is resumed */
   lastEventId?: string
   /** the one upstream credential that came with a verified assertion */

@@ -17,6 +17,7 @@ const SERVERS: [name: string, kind: Target['kind'], start: (() => Promise<TestSe
   ['v2 with sessions', 'http', () => startV2Server(true)],
   ['v1 HTTP with SSE', 'sse', startV1SseServer],
   ['v1 stdio', 'stdio', undefined],
+  ['v2 stdio', 'stdio', undefined],
 ]
 /** One of 2026-07-28 only does not speak to a server that knows no such revision, with or without a sidecar. */
 const IMPOSSIBLE = ['v2 pinned, v1 with sessions', 'v2 pinned, v1 HTTP with SSE', 'v2 pinned, v1 stdio']
@@ -24,7 +25,7 @@ const POLICY = `answer := {"allow": false, "reasons": [{"code": "no_deleting", "
 	input.tool.name == "delete_all"
 	input.identity.subject == "${people.bot.sub}"
 } else := {"allow": true}`
-const STDIO_SERVER = ['test/support/stdio-server.ts', 'v1']
+const STDIO_SERVER = 'test/support/stdio-server.ts'
 
 describe.skipIf(noOpa).each(SERVERS)('before %s', (server, kind, startServer) => {
   const issuer = createIssuer()
@@ -33,12 +34,13 @@ describe.skipIf(noOpa).each(SERVERS)('before %s', (server, kind, startServer) =>
   let bundle: Awaited<ReturnType<typeof buildBundle>>
   let folder: string
   const env = { PATH: process.env.PATH ?? '' }
+  const program = [STDIO_SERVER, server === 'v1 stdio' ? 'v1' : 'dual']
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'mcp-matrix-'))
     bundle = await buildBundle({ 'main.rego': mainPolicy(POLICY) })
     upstream = await startServer?.()
-    const command = [process.execPath, ...STDIO_SERVER]
+    const command = [process.execPath, ...program]
     sidecar = await startSidecar({
       upstream: upstream?.url,
       jwks: issuer.jwks,
@@ -64,7 +66,7 @@ describe.skipIf(noOpa).each(SERVERS)('before %s', (server, kind, startServer) =>
   })
 
   const direct = (): Target =>
-    kind === 'stdio' ? { kind, args: STDIO_SERVER, env } : { kind, url: upstream?.url ?? '' }
+    kind === 'stdio' ? { kind, args: program, env } : { kind, url: upstream?.url ?? '' }
   const overHttp = (who: 'alice' | 'bot'): Target => ({
     kind: kind === 'sse' ? 'sse' : 'http',
     url: sidecar?.url ?? '',
@@ -78,8 +80,7 @@ describe.skipIf(noOpa).each(SERVERS)('before %s', (server, kind, startServer) =>
       '--set',
       'plugins.mcp.evaluation.deadline=5s',
     ]
-    const to =
-      kind === 'stdio' ? ['--', process.execPath, ...STDIO_SERVER] : ['--upstream', upstream?.url ?? '']
+    const to = kind === 'stdio' ? ['--', process.execPath, ...program] : ['--upstream', upstream?.url ?? '']
     return { kind: 'stdio', args: [...ours, ...spool, ...to], env }
   }
   /** HTTP with SSE goes to HTTP with SSE only. */

@@ -1,6 +1,8 @@
 import type { Readable, Writable } from 'node:stream'
-import { type Message, readMessage } from '../../mcp/message.ts'
-import { isObject, type JsonLimits, parseStrict, parseStrictBytes } from '../../mcp/strict-json.ts'
+import { META_VERSION } from '../../mcp/headers.ts'
+import { type Message, type Request, readMessage } from '../../mcp/message.ts'
+import { methodToServer } from '../../mcp/methods.ts'
+import { isObject, type Json, type JsonLimits, parseStrict, parseStrictBytes } from '../../mcp/strict-json.ts'
 import type { Identity } from '../../pdp/identity.ts'
 import type { Answer, Arrival } from '../../pep/ports.ts'
 import { createLineSplitter, oneLine } from './lines.ts'
@@ -39,12 +41,17 @@ export function serveStdio(
   let known: { sessionId?: string; protocolVersion?: string } = {}
   /** A session begins with one message; those behind it wait for its answer. */
   let hello: Promise<void> | undefined
+  /** How to cancel what is in hand of 2026-07-28, by the client's id: there is no stream of its own to be closed. */
+  const cancels = new Map<Json | undefined, AbortController>()
+  /** Subscriptions, which have no end of their own. */
+  const streams = new Set<AbortController>()
   let over = false
 
   const end = async (how: StdioEnd) => {
     if (over) return
     over = true
     stdin.pause()
+    for (const stream of streams) stream.abort()
     if (how === 'eof') await Promise.race([Promise.all(inHand), late(settings.drain), aborted(cut.signal)])
     cut.abort()
     await Promise.all(inHand)
@@ -52,7 +59,11 @@ export function serveStdio(
     finish(how)
   }
 
-  const arrivalOf = (verb: Arrival['verb'], body: Uint8Array = new Uint8Array()): Arrival => ({
+  const arrivalOf = (
+    verb: Arrival['verb'],
+    body: Uint8Array = new Uint8Array(),
+    signal: AbortSignal = cut.signal,
+  ): Arrival => ({
     verb,
     body,
     headers: { none: true, ...known },
@@ -60,7 +71,7 @@ export function serveStdio(
     authorization: undefined,
     http: {},
     trace: {},
-    signal: verb === 'DELETE' ? AbortSignal.timeout(AGAIN.least) : cut.signal,
+    signal: verb === 'DELETE' ? AbortSignal.timeout(AGAIN.least) : signal,
   })
 
   const write = async (text: string) => {
@@ -78,21 +89,44 @@ export function serveStdio(
   }
 
   /** @returns the status of an answer that is one message */
-  const deliver = async (answer: Answer, asked: Message | undefined): Promise<number> => {
+  const deliver = async (
+    answer: Answer,
+    asked: Message | undefined,
+    signal: AbortSignal = cut.signal,
+  ): Promise<number> => {
     if (answer.kind === 'stream') {
       for await (const { text } of answer.items) {
-        if (cut.signal.aborted) break
+        if (signal.aborted) break
         if (text !== '') await write(text)
       }
       return 200
     }
     if (answer.kind === 'accepted') return answer.status
-    if (asked?.kind === 'request') await write(answer.text)
-    else say(answer)
+    // What was cancelled is not answered (2026-07-28, "Cancellation").
+    if (asked?.kind === 'request') {
+      if (!signal.aborted || cut.signal.aborted) await write(answer.text)
+    } else say(answer)
     return answer.status
   }
 
+  /** Each request of 2026-07-28 is an exchange of its own, and is over when it is cancelled, as one over HTTP. */
+  const single = async (line: Buffer, message: Request) => {
+    const cancel = new AbortController()
+    const signal = AbortSignal.any([cut.signal, cancel.signal])
+    cancels.set(message.id, cancel)
+    if (methodToServer(message.method)?.long) streams.add(cancel)
+    try {
+      await deliver(await handle(arrivalOf('POST', line, signal)), message, signal)
+    } finally {
+      streams.delete(cancel)
+      if (cancels.get(message.id) === cancel) cancels.delete(message.id)
+    }
+  }
+
   const take = async (line: Buffer, message: Message | undefined) => {
+    if (isSingle(message)) return single(line, message)
+    const cancel = cancelled(message)
+    if (cancel !== undefined && cancels.has(cancel)) return cancels.get(cancel)?.abort()
     const answer = await handle(arrivalOf('POST', line))
     if (isHello(message) && answer.kind === 'message') {
       const version = versionIn(answer.text)
@@ -169,6 +203,17 @@ export function serveStdio(
 
 const isHello = (message: Message | undefined): boolean =>
   message?.kind === 'request' && message.method === 'initialize'
+
+const isSingle = (message: Message | undefined): message is Request =>
+  message?.kind === 'request' &&
+  isObject(message.params._meta) &&
+  message.params._meta[META_VERSION] !== undefined
+
+/** The request that is not wanted any more. */
+const cancelled = (message: Message | undefined): Json | undefined =>
+  message?.kind === 'notification' && message.method === 'notifications/cancelled'
+    ? message.params.requestId
+    : undefined
 
 /** What the handshake agreed on, out of its answer. */
 function versionIn(text: string): string | undefined {

@@ -1,31 +1,24 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { RpcId } from '../../mcp/message.ts'
 import { isPermit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import type { Call, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { declineText, type Upstream } from '../http/upstream.ts'
-import { createLineSplitter, oneLine } from './lines.ts'
+import { type Child, type ChildSettings, startChild } from './child.ts'
+import { cancelText, createExchanges, type Exchanges, isModernError } from './exchanges.ts'
+import { createQueue } from './queue.ts'
 
-export type StdioUpstreamSettings = {
-  command: string[]
-  /** the whole environment of the child */
-  env: Record<string, string>
-  cwd?: string
+export type StdioUpstreamSettings = ChildSettings & {
   maxSessions: number
   /** milliseconds until the answer to one request */
   timeout: number
   /** milliseconds without a call after which a session ends */
   idle: number
-  /** bytes of one message */
-  messageLimit: number
-  /** a line of the child's stderr */
-  onStderr: (line: string) => void
 }
 
-type Session = {
+type Process = { child: Child; busy: () => boolean; over: () => void; idle: NodeJS.Timeout }
+type Session = Process & {
   id: string
-  child: ChildProcessWithoutNullStreams
   /** who waits for the answer to a request */
   pending: Map<RpcId, (reply: Reply) => void>
   /** Requests that nobody waits for any more. An answer may still come, and must not be taken for that of another. */
@@ -34,117 +27,88 @@ type Session = {
   stream: { push: (text: string) => void; end: () => void } | undefined
   /** Requests of the server that came while no stream was open: a client opens its own a moment after the handshake. */
   early: Map<RpcId, string>
-  idle: NodeJS.Timeout
 }
 
-/** Messages that wait for a slow reader of a session's stream, and their length together; what is more is dropped. */
-const STREAM_QUEUE = 1000
-const STREAM_LENGTH = 16 << 20
 /** Requests of one session that were given up; a server that leaves more of them open is broken. */
 const ABANDONED = 10_000
 /** Requests of a server that wait for the stream of the session, and for how many milliseconds. */
 const EARLY = { most: 16, wait: 2_000 }
-const KILL_AFTER = 2_000
 const INITIALIZE = 'initialize'
+const DISCOVER = 'server/discover'
 const FAILED: Reply = { kind: 'failed', fault: 'upstream_failed' }
+const BUSY: Reply = { kind: 'failed', fault: 'upstream_busy' }
 
 /**
- * An MCP server that speaks over stdio (2025-11-25, "stdio"): one process a session, started by its handshake and
- * ended with it, so that two people never share one.
+ * An MCP server that speaks over stdio: one process a session (2025-11-25, "stdio"), started by its handshake and ended
+ * with it; in 2026-07-28, which has none, one a person, ended when it is idle. Two people never share one.
  */
 export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
+  /** By session, or by owner where there are none. */
+  const processes = new Map<string, Process>()
   const sessions = new Map<string, Session>()
+  const people = new Map<string, Exchanges>()
 
   const end = (id: string) => {
-    const session = sessions.get(id)
-    if (!session) return
+    const process = processes.get(id)
+    if (!process) return
+    processes.delete(id)
     sessions.delete(id)
-    clearTimeout(session.idle)
-    for (const settle of [...session.pending.values()]) settle(FAILED)
-    session.stream?.end()
-    session.child.stdin.end()
-    session.child.kill('SIGTERM')
-    setTimeout(() => session.child.kill('SIGKILL'), KILL_AFTER).unref()
+    people.delete(id)
+    clearTimeout(process.idle)
+    process.over()
+    process.child.end()
   }
 
-  /** Undefined if there is no process to be had, e.g. no descriptor is left. */
-  const launch = (onEnd: () => void): ChildProcessWithoutNullStreams | undefined => {
-    const [command = '', ...args] = settings.command
-    try {
-      const child = spawn(command, args, {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: settings.env,
-        ...(settings.cwd !== undefined && { cwd: settings.cwd }),
-      })
-      // First of all: an error that nobody listens to would end this process.
-      child.on('error', onEnd)
-      child.once('exit', onEnd)
-      // They are not there when the pipes could not be made, whatever the type says.
-      return child.stdin && child.stdout && child.stderr ? child : undefined
-    } catch {
-      return undefined
-    }
-  }
-
-  const begin = (): Session | undefined => {
-    const id = randomUUID()
-    const child = launch(() => end(id))
+  /** Counted and ended when it is idle. Undefined if there is none to be had. */
+  const begin = (id: string, onLine: (line: Buffer) => void, does: Pick<Process, 'busy' | 'over'>) => {
+    const child = startChild(settings, onLine, () => end(id))
     if (!child) return undefined
     const onIdle = () => {
-      if (session.pending.size > 0) session.idle.refresh()
+      if (does.busy()) process.idle.refresh()
       else end(id)
     }
-    const session: Session = {
+    const process: Process = { child, ...does, idle: setTimeout(onIdle, settings.idle) }
+    process.idle.unref()
+    processes.set(id, process)
+    return process
+  }
+
+  const beginSession = (): Session | undefined => {
+    const id = randomUUID()
+    const pending: Session['pending'] = new Map()
+    const process = begin(id, (line) => receive(session, line), {
+      busy: () => pending.size > 0,
+      over() {
+        for (const settle of [...pending.values()]) settle(FAILED)
+        session.stream?.end()
+      },
+    })
+    if (!process) return undefined
+    // One object: its idle timer is the process's.
+    const session: Session = Object.assign(process, {
       id,
-      child,
-      pending: new Map(),
-      abandoned: new Set(),
+      pending,
+      abandoned: new Set<RpcId>(),
       stream: undefined,
-      early: new Map(),
-      idle: setTimeout(onIdle, settings.idle),
-    }
-    session.idle.unref()
-    const split = createLineSplitter(settings.messageLimit)
-    child.stdout.on('data', (chunk: Buffer) => {
-      const lines = split(chunk)
-      if (lines === 'line_too_long') return end(id)
-      for (const line of lines) receive(session, line)
+      early: new Map<RpcId, string>(),
     })
-    const splitErrors = createLineSplitter(64 << 10)
-    child.stderr.on('data', (chunk: Buffer) => {
-      const lines = splitErrors(chunk)
-      if (Array.isArray(lines)) for (const line of lines) settings.onStderr(line.toString('utf8'))
-    })
-    // A write to a child that is gone: `exit` follows and ends the session.
-    child.stdin.on('error', () => undefined)
     sessions.set(id, session)
     return session
   }
 
-  /** False if the session ended because the child does not read what it was told before. */
-  const tell = ({ id, child }: Session, text: string): boolean => {
-    if (child.stdin.writableLength > 2 * settings.messageLimit) {
-      end(id)
-      return false
-    }
-    child.stdin.write(`${oneLine(text)}\n`)
-    return true
-  }
-
   /** Nobody listens yet. If nobody does soon, the server is told, so that it does not wait. */
   const hold = (session: Session, { id, method }: { id: RpcId; method: string }, text: string) => {
-    const { early } = session
-    if (early.size >= EARLY.most || early.has(id)) return void tell(session, declineText(id, method))
+    const { early, child } = session
+    if (early.size >= EARLY.most || early.has(id)) return void child.tell(declineText(id, method))
     early.set(id, text)
     const giveUp = () => {
       if (sessions.get(session.id) === session && early.get(id) === text && early.delete(id))
-        tell(session, declineText(id, method))
+        child.tell(declineText(id, method))
     }
     setTimeout(giveUp, EARLY.wait).unref()
   }
 
   const receive = (session: Session, line: Buffer) => {
-    if (line.length === 0) return
     const message = readUpstream(line)
     if (message?.kind === 'response') {
       session.abandoned.delete(message.id)
@@ -156,9 +120,9 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
 
   const ask = (session: Session, call: Call, id: RpcId): Promise<Reply> =>
     new Promise((resolve) => {
-      const { pending, abandoned } = session
+      const { pending, abandoned, child } = session
       // Two open requests of one id: their answers could not be told apart.
-      if (pending.has(id) || abandoned.has(id)) return resolve({ kind: 'failed', fault: 'upstream_busy' })
+      if (pending.has(id) || abandoned.has(id)) return resolve(BUSY)
       if (call.signal.aborted) return resolve(FAILED)
       const settle = (reply: Reply) => {
         clearTimeout(timer)
@@ -166,35 +130,100 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
         pending.delete(id)
         resolve(reply)
       }
-      const giveUp = (reply: Reply, reason: string) => {
+      /** @returns whether the session lives on */
+      const giveUp = (reply: Reply): boolean => {
         abandoned.add(id)
         settle(reply)
-        if (abandoned.size > ABANDONED) end(session.id)
-        // An initialize may not be cancelled; its session ends instead.
-        else if (call.method !== INITIALIZE) tell(session, cancelText(id, reason))
+        if (abandoned.size <= ABANDONED) return true
+        end(session.id)
+        return false
       }
-      const onGone = () => giveUp(FAILED, 'The client has gone')
-      const onLate = () => giveUp({ kind: 'failed', fault: 'upstream_timeout' }, 'The answer takes too long')
+      // To leave is not to cancel: a client that wants its call to end says so (2025-11-25, "Cancellation").
+      const onGone = () => giveUp(FAILED)
+      const onLate = () => {
+        const lives = giveUp({ kind: 'failed', fault: 'upstream_timeout' })
+        // An initialize may not be cancelled; its session ends instead.
+        if (lives && call.method !== INITIALIZE) child.tell(cancelText(id, 'The answer takes too long'))
+      }
       const timer = setTimeout(onLate, settings.timeout)
       call.signal.addEventListener('abort', onGone, { once: true })
       pending.set(id, settle)
-      tell(session, call.text)
+      child.tell(call.text)
     })
+
+  /** A process that has nothing in hand gives way: where each request stands for itself, nothing is lost with it. */
+  const hasRoom = (): boolean => {
+    if (processes.size < settings.maxSessions) return true
+    for (const [owner, exchanges] of people) {
+      if (exchanges.busy()) continue
+      end(owner)
+      return true
+    }
+    return false
+  }
+
+  const shake = async (call: Call, id: RpcId): Promise<Reply> => {
+    if (!hasRoom()) return BUSY
+    const session = beginSession()
+    if (!session) return FAILED
+    const reply = await ask(session, call, id)
+    if (reply.kind !== 'message' || reply.message?.kind !== 'response' || reply.message.error) {
+      end(session.id)
+      return reply
+    }
+    return { ...reply, session: session.id }
+  }
+
+  /** The one process of a person, started where there is none. */
+  const exchangesOf = (owner: string): Exchanges | Reply => {
+    const known = people.get(owner)
+    if (known) {
+      // Moved to the end: of those with nothing in hand, the one that was used last ends last.
+      people.delete(owner)
+      people.set(owner, known)
+      return known
+    }
+    if (!hasRoom()) return BUSY
+    const exchanges = createExchanges((text) => process?.child.tell(text) ?? false, settings.timeout)
+    const process = begin(
+      owner,
+      (line) => {
+        const message = readUpstream(line)
+        if (message) exchanges.receive(message)
+      },
+      { busy: exchanges.busy, over: exchanges.end },
+    )
+    if (!process) return FAILED
+    people.set(owner, exchanges)
+    return exchanges
+  }
+
+  const single = async (call: Call, owner: string): Promise<Reply> => {
+    const exchanges = exchangesOf(owner)
+    if ('kind' in exchanges) return exchanges
+    processes.get(owner)?.idle.refresh()
+    const reply = await exchanges.ask(call)
+    processes.get(owner)?.idle.refresh()
+    const refused =
+      reply.kind === 'message'
+        ? reply.message?.kind === 'response' &&
+          reply.message.error &&
+          !isModernError(reply.message.error.code)
+        : reply.kind === 'status'
+    // It knows no such revision: the client will begin a session, which has a process of its own.
+    if (call.method === DISCOVER && refused && people.get(owner) === exchanges && !exchanges.busy())
+      end(owner)
+    return reply
+  }
 
   return {
     async forward(permit, call) {
       if (!isPermit(permit)) throw new TypeError('no permit')
-      if (call.method === INITIALIZE && call.id !== undefined) {
-        if (sessions.size >= settings.maxSessions) return { kind: 'failed', fault: 'upstream_busy' }
-        const session = begin()
-        if (!session) return FAILED
-        const reply = await ask(session, call, call.id)
-        if (reply.kind !== 'message' || reply.message?.kind !== 'response' || reply.message.error) {
-          end(session.id)
-          return reply
-        }
-        return { ...reply, session: session.id }
+      if (call.era === 'modern') {
+        if (call.kind !== 'request' || call.owner === undefined) return FAILED
+        return single(call, call.owner)
       }
+      if (call.method === INITIALIZE && call.id !== undefined) return shake(call, call.id)
       const session = call.session === undefined ? undefined : sessions.get(call.session)
       if (!session || call.session === undefined) return { kind: 'status', status: 404 }
       session.idle.refresh()
@@ -208,69 +237,38 @@ export function createStdioUpstream(settings: StdioUpstreamSettings): Upstream {
           return { kind: 'stream', frames: openStream(session, call.signal) }
         case 'notification':
         case 'response':
-          return tell(session, call.text) ? { kind: 'accepted' } : FAILED
+          return session.child.tell(call.text) ? { kind: 'accepted' } : FAILED
         case 'request':
           return call.id === undefined ? FAILED : ask(session, call, call.id)
       }
     },
     decline(call, id, method) {
-      const session = call.session === undefined ? undefined : sessions.get(call.session)
-      if (session) tell(session, declineText(id, method))
+      const key = call.session ?? call.owner
+      const process = key === undefined ? undefined : processes.get(key)
+      process?.child.tell(declineText(id, method))
     },
     async close() {
-      const exits = [...sessions.values()].map(
-        ({ child }) => new Promise((resolve) => child.once('exit', resolve)),
-      )
-      for (const id of [...sessions.keys()]) end(id)
+      const exits = [...processes.values()].map(({ child }) => child.exited)
+      for (const id of [...processes.keys()]) end(id)
       await Promise.all(exits)
     },
   }
 }
 
-const cancelText = (requestId: RpcId, reason: string): string =>
-  JSON.stringify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId, reason } })
-
 /** Takes the place of the session's stream at once, not when it is first read; gives up no place but its own. */
 function openStream(session: Session, signal: AbortSignal): AsyncGenerator<UpstreamFrame> {
-  const queue: string[] = []
-  let length = 0
-  let over = false
-  let wake = () => {}
-  const stream = {
-    push: (text: string) => {
-      if (queue.length >= STREAM_QUEUE || length + text.length > STREAM_LENGTH) return
-      queue.push(text)
-      length += text.length
-      wake()
-    },
-    end: () => {
-      over = true
-      signal.removeEventListener('abort', stream.end)
-      if (session.stream === stream) session.stream = undefined
-      wake()
-    },
+  const end = () => {
+    signal.removeEventListener('abort', end)
+    if (session.stream === stream) session.stream = undefined
+    queue.end()
   }
-  const read = async function* () {
-    try {
-      for (;;) {
-        const text = queue.shift()
-        if (text !== undefined) {
-          length -= text.length
-          yield { data: text }
-        } else if (over) return
-        else
-          await new Promise<void>((resolve) => {
-            wake = resolve
-          })
-      }
-    } finally {
-      stream.end()
-    }
-  }
+  const queue = createQueue(end)
+  // What there is no room for is dropped: nobody waits for it.
+  const stream = { push: (text: string) => void queue.push(text), end }
   session.stream = stream
   for (const text of session.early.values()) stream.push(text)
   session.early.clear()
-  signal.addEventListener('abort', stream.end)
-  if (signal.aborted) stream.end()
-  return read()
+  signal.addEventListener('abort', end)
+  if (signal.aborted) end()
+  return queue.read()
 }

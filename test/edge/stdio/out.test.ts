@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createStdioUpstream, type StdioUpstreamSettings } from '../../../src/edge/stdio/out.ts'
 import { permitDecided } from '../../../src/pdp/decision.ts'
 import type { Call, Reply } from '../../../src/pep/ports.ts'
@@ -23,7 +23,8 @@ process.stdin.on('data', (chunk) => {
     else if (method === 'notifications/cancelled') { globalThis.cancelled = params; if (globalThis.late) say({ id: params.requestId, result: { late: true } }) }
     else if (what === 'hang late') { globalThis.late = true }
     else if (what === 'cancelled?') say({ id, result: { cancelled: globalThis.cancelled } })
-    else if (what === 'slow') setTimeout(() => say({ id, result: { slow: true } }), 700)
+    else if (what === 'slow') globalThis.slow = id
+    else if (method === 'notifications/release') say({ id: globalThis.slow, result: { slow: true } })
     else if (what === 'deaf') { say({ id, result: {} }); process.stdin.pause() }
     else if (what === 'deaf and asking') { process.stdin.pause(); setInterval(() => { for (let i = 0; i < 500; i++) say({ id: 'x'.repeat(100) + i, method: 'ping' }) }, 1) }
     else if (what === 'flood') { for (let i = 0; i < 60; i++) say({ method: 'notifications/message', params: { data: i + 'x'.repeat(500_000) } }); say({ id, result: {} }) }
@@ -41,8 +42,8 @@ const start = (more: Partial<StdioUpstreamSettings> = {}) => {
     command: [process.execPath, '-e', SERVER],
     env: { ONLY: 'this' },
     maxSessions: 2,
-    timeout: 500,
-    idle: 60_000,
+    timeout: 60_000,
+    idle: 600_000,
     messageLimit: 1_000_000,
     onStderr: (line) => void stderr.push(line),
     ...more,
@@ -50,9 +51,26 @@ const start = (more: Partial<StdioUpstreamSettings> = {}) => {
   open.push(upstream)
   return upstream
 }
+/** Time is ours: nothing here depends on how fast the machine is. */
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+})
 afterEach(async () => {
+  vi.useRealTimers()
   for (const upstream of open.splice(0)) await upstream.close()
 })
+/** What a promise comes to while time passes, however long this machine takes to get there. */
+async function after<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let settled = false
+  const done = promise.finally(() => {
+    settled = true
+  })
+  while (!settled) {
+    await new Promise((resolve) => setImmediate(resolve))
+    await vi.advanceTimersByTimeAsync(ms)
+  }
+  return done
+}
 
 const permit = permitDecided({ allow: true, reasons: [] }, 'd')
 if (!permit) throw new Error('no permit')
@@ -98,10 +116,10 @@ test('each session has a process of its own, with the configured environment onl
   })
   expect(await upstream.forward(permit, call('', a, { kind: 'end' }))).toEqual({ kind: 'accepted' })
   expect(await upstream.forward(permit, call('pid', a))).toEqual({ kind: 'status', status: 404 })
-  await expect.poll(() => alive(pids[0])).toBe(false)
+  await expect.poll(() => alive(pids[0]), { timeout: 30_000 }).toBe(false)
   expect(alive(pids[1])).toBe(true)
   await upstream.close()
-  await expect.poll(() => alive(pids[1])).toBe(false)
+  await expect.poll(() => alive(pids[1]), { timeout: 30_000 }).toBe(false)
 })
 
 test('nothing without a permit', async () => {
@@ -118,8 +136,10 @@ test.each([
   ['die', 'upstream_failed'],
   ['huge', 'upstream_failed'],
 ])('%s is %s', async (name, fault) => {
-  const upstream = start({ timeout: name === 'hang' ? 300 : 10_000 })
-  expect(await upstream.forward(permit, call(name, await begin(upstream)))).toEqual({ kind: 'failed', fault })
+  const upstream = start()
+  const reply = upstream.forward(permit, call(name, await begin(upstream)))
+  if (name === 'hang') await vi.advanceTimersByTimeAsync(60_000)
+  expect(await reply).toEqual({ kind: 'failed', fault })
 })
 
 test('a command that does not exist fails, and leaves no session', async () => {
@@ -144,18 +164,18 @@ test('two open requests of one id: the second is refused', async () => {
     kind: 'failed',
     fault: 'upstream_busy',
   })
+  await vi.advanceTimersByTimeAsync(60_000)
   expect(await first).toMatchObject({ fault: 'upstream_timeout' })
 })
 
 test('a request of the server while nobody listens is declined, so that it does not wait', async () => {
-  const upstream = start({ timeout: 5_000 })
-  expect(resultOf(await upstream.forward(permit, call('ask', await begin(upstream))))).toEqual({
-    told: { action: 'decline' },
-  })
+  const upstream = start({ timeout: 1e9 })
+  const asking = upstream.forward(permit, call('ask', await begin(upstream)))
+  expect(resultOf(await after(100, asking))).toEqual({ told: { action: 'decline' } })
 })
 
 test('a request of the server from before the stream was open is the first on it; its answer goes back', async () => {
-  const upstream = start({ timeout: 10_000 })
+  const upstream = start()
   const session = await begin(upstream)
   const asking = upstream.forward(permit, call('ask', session))
   await upstream.forward(permit, call('pid', session))
@@ -194,18 +214,22 @@ test('notifications go to the one open stream; a second stream is refused; the s
 test('an idle session ends', async () => {
   const upstream = start({ idle: 200 })
   const session = await begin(upstream)
-  await expect
-    .poll(() => upstream.forward(permit, call('pid', session, { kind: 'notification' })), { interval: 400 })
-    .toEqual({ kind: 'status', status: 404 })
+  const told = () => upstream.forward(permit, call('pid', session, { kind: 'notification' }))
+  await vi.advanceTimersByTimeAsync(199)
+  expect(await told()).toEqual({ kind: 'accepted' })
+  await vi.advanceTimersByTimeAsync(199)
+  expect(await told()).toEqual({ kind: 'accepted' })
+  await vi.advanceTimersByTimeAsync(200)
+  expect(await told()).toEqual({ kind: 'status', status: 404 })
 })
 
 const gone = { kind: 'failed', fault: 'upstream_failed' }
 
-test('a client that leaves: its call ends at once, the server is told, a late answer reaches nobody', async () => {
-  const upstream = start({ timeout: 10_000 })
+test('a client that leaves: its call ends at once, which is no cancellation, and a late answer reaches nobody', async () => {
+  const upstream = start()
   const session = await begin(upstream)
   const client = new AbortController()
-  const left = upstream.forward(permit, call('hang late', session, { id: 7, signal: client.signal }))
+  const left = upstream.forward(permit, call('slow', session, { id: 7, signal: client.signal }))
   client.abort()
   expect(await left).toEqual(gone)
   // The answer to the call that was left may still come, and would be taken for that of the new one.
@@ -213,13 +237,26 @@ test('a client that leaves: its call ends at once, the server is told, a late an
     kind: 'failed',
     fault: 'upstream_busy',
   })
+  expect(resultOf(await upstream.forward(permit, call('cancelled?', session)))).toEqual({})
+  const text = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/release' })
+  await upstream.forward(permit, call('', session, { kind: 'notification', text }))
+  expect(resultOf(await upstream.forward(permit, call('pid', session)))).toHaveProperty('pid')
+  expect(resultOf(await upstream.forward(permit, call('pid', session, { id: 7 })))).toHaveProperty('pid')
+  const before = AbortSignal.abort()
+  expect(await upstream.forward(permit, call('hang', session, { signal: before }))).toEqual(gone)
+})
+
+test('a call that takes too long is cancelled, and a late answer reaches nobody', async () => {
+  const upstream = start()
+  const session = await begin(upstream)
+  const late = upstream.forward(permit, call('hang late', session, { id: 7 }))
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(await late).toEqual({ kind: 'failed', fault: 'upstream_timeout' })
   expect(resultOf(await upstream.forward(permit, call('cancelled?', session))).cancelled).toMatchObject({
     requestId: 7,
     reason: expect.any(String),
   })
   expect(resultOf(await upstream.forward(permit, call('pid', session, { id: 7 })))).toHaveProperty('pid')
-  const before = AbortSignal.abort()
-  expect(await upstream.forward(permit, call('hang', session, { signal: before }))).toEqual(gone)
 })
 
 test('no listener stays at the signal of a call that was answered', async () => {
@@ -235,16 +272,17 @@ test('a client that leaves its initialize: the process ends, and is not told to 
   const upstream = start({
     command: [process.execPath, '-e', 'process.stdin.resume(); setInterval(() => {}, 1000)'],
     maxSessions: 1,
-    timeout: 10_000,
   })
   for (let i = 0; i < 3; i++) {
-    const signal = AbortSignal.timeout(100)
-    expect(await upstream.forward(permit, call('initialize', undefined, { signal }))).toEqual(gone)
+    const client = new AbortController()
+    const reply = upstream.forward(permit, call('initialize', undefined, { signal: client.signal }))
+    client.abort()
+    expect(await reply).toEqual(gone)
   }
 })
 
 test('a server that does not read ends with what is waiting for it, and holds no more', async () => {
-  const upstream = start({ messageLimit: 100_000, timeout: 10_000 })
+  const upstream = start({ messageLimit: 100_000 })
   const session = await begin(upstream)
   await upstream.forward(permit, call('deaf', session))
   const waiting = upstream.forward(permit, call('pid', session))
@@ -262,12 +300,12 @@ test('a server that does not read ends with what is waiting for it, and holds no
 })
 
 test('a server that asks and does not read the refusals ends', async () => {
-  const upstream = start({ messageLimit: 10_000, timeout: 5_000 })
+  const upstream = start({ messageLimit: 10_000 })
   expect(await upstream.forward(permit, call('deaf and asking', await begin(upstream)))).toEqual(gone)
 })
 
 test('what waits for a slow reader of a stream is bounded in bytes', async () => {
-  const upstream = start({ timeout: 10_000 })
+  const upstream = start()
   const session = await begin(upstream)
   const client = new AbortController()
   const reply = await upstream.forward(permit, call('', session, { kind: 'open', signal: client.signal }))
@@ -300,10 +338,14 @@ test('of two that open the stream at once one has it, and its end is its own', a
 })
 
 test('a session is not idle while a call runs, nor right after its answer', async () => {
-  const upstream = start({ idle: 400, timeout: 10_000 })
+  const upstream = start({ idle: 400 })
   const session = await begin(upstream)
-  expect(resultOf(await upstream.forward(permit, call('slow', session)))).toEqual({ slow: true })
-  await new Promise((resolve) => setTimeout(resolve, 250))
+  const slow = upstream.forward(permit, call('slow', session))
+  await vi.advanceTimersByTimeAsync(2_000)
+  const text = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/release' })
+  await upstream.forward(permit, call('', session, { kind: 'notification', text }))
+  expect(resultOf(await slow)).toEqual({ slow: true })
+  await vi.advanceTimersByTimeAsync(399)
   expect(resultOf(await upstream.forward(permit, call('pid', session)))).toHaveProperty('pid')
 })
 
