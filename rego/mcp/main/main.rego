@@ -84,6 +84,9 @@ _enforced := {"allow": true, "reasons": [_not_enforced]} if {
 	not _whole.allow
 }
 
+# With a default: what is undefined is evaluated anew at each mention.
+default _any_dry := false
+
 _any_dry if _all_dry
 
 _any_dry if {
@@ -95,6 +98,8 @@ _any_dry if {
 	some found in _grants
 	_is_dry(found)
 }
+
+default _all_dry := false
 
 # Who is not known is never let in.
 _all_dry if {

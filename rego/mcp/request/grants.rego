@@ -30,17 +30,13 @@ in_hours(grant) if within(grant.hours)
 _names_caller(grant) if {
 	some group in grant.groups
 	groups[group]
-}
+} else if input.identity.subject in grant.subjects
 
-_names_caller(grant) if input.identity.subject in grant.subjects
-
-_names_caller(grant) if {
+else if {
 	some email in grant.emails
 	lower(email) == lower(input.identity.email)
-}
-
-# A grant that names agents and nobody else is for whoever is one of them.
-_names_caller(grant) if {
+} else if {
+	# A grant that names agents and nobody else is for whoever is one of them.
 	is_array(grant.agents)
 	not grant.groups
 	not grant.subjects
@@ -62,8 +58,9 @@ _is_agent(agent) if input.identity.audience in agent.audiences
 # An unknown key makes a grant malformed: `repositorys` must not read as "every repository".
 _well_formed(grant) if {
 	is_string(grant.id)
+	types := data.mcp.request.grant_keys
 	every key, value in grant {
-		type_name(value) == data.mcp.request.grant_keys[key]
+		type_name(value) == types[key]
 	}
 }
 

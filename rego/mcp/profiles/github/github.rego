@@ -53,11 +53,12 @@ _approval_not_granted := reason.of(rego.metadata.rule())
 
 # METADATA
 # description: What the call needs besides its tool, by the set that gives it.
-# scope: document
-extra["approve"] := _approval_not_granted if {
-	"event" in _checks
-	request.arguments.event == "APPROVE"
+extra[toolset] := found if {
+	some check in _checks
+	[toolset, found] := _needed(check)
 }
+
+_needed("event") := ["approve", _approval_not_granted] if request.arguments.event == "APPROVE"
 
 # METADATA
 # title: Changing the base of a pull request
@@ -67,10 +68,7 @@ extra["approve"] := _approval_not_granted if {
 #   help: leave the base out, or open a new pull request
 _base_change_not_granted := reason.of(rego.metadata.rule())
 
-extra["merge"] := _base_change_not_granted if {
-	"base" in _checks
-	"base" in request.given
-}
+_needed("base") := ["merge", _base_change_not_granted] if "base" in request.given
 
 # METADATA
 # title: Merging where branches are protected
@@ -82,10 +80,7 @@ extra["merge"] := _base_change_not_granted if {
 #   help: ask a maintainer to merge; a call does not say into which branch it merges
 _protected_merge_not_granted := reason.of(rego.metadata.rule())
 
-extra["merge_protected"] := _protected_merge_not_granted if {
-	"unseen_base" in _checks
-	not _nothing_protected
-}
+_needed("unseen_base") := ["merge_protected", _protected_merge_not_granted] if not _nothing_protected
 
 # METADATA
 # title: Deleting the logs of a workflow run
@@ -94,8 +89,7 @@ extra["merge_protected"] := _protected_merge_not_granted if {
 #   code: log_deletion_not_granted
 _log_deletion_not_granted := reason.of(rego.metadata.rule())
 
-extra["admin"] := _log_deletion_not_granted if {
-	"workflow_method" in _checks
+_needed("workflow_method") := ["admin", _log_deletion_not_granted] if {
 	request.arguments.method == "delete_workflow_run_logs"
 }
 
@@ -107,9 +101,17 @@ extra["admin"] := _log_deletion_not_granted if {
 # custom:
 #   code: protected_branch
 #   help: write to a working branch of your own and open a pull request
-unmet contains reason.with_details(rego.metadata.rule(), {"working_branches": _working_prefixes}) if {
-	"branch" in _failed
+_protected_branch := reason.with_details(rego.metadata.rule(), {"working_branches": _working_prefixes})
+
+# METADATA
+# description: What is wrong with a call that is granted.
+# scope: document
+unmet contains found if {
+	some check in _failed
+	found := _wrong(check)
 }
+
+_wrong("branch") := _protected_branch
 
 # METADATA
 # title: The path is below .github, or is not a plain relative path
@@ -117,21 +119,31 @@ unmet contains reason.with_details(rego.metadata.rule(), {"working_branches": _w
 # custom:
 #   code: workflow_file
 #   help: ask a maintainer to change workflow files
-unmet contains reason.of(rego.metadata.rule()) if count({"files", "path"} & _failed) > 0
+_workflow_file := reason.of(rego.metadata.rule())
+
+_wrong("files") := _workflow_file
+
+_wrong("path") := _workflow_file
 
 # METADATA
 # title: The review's event is missing or not known
 # description: Events are COMMENT, REQUEST_CHANGES and, where granted, APPROVE.
 # custom:
 #   code: review_event
-unmet contains reason.of(rego.metadata.rule()) if "event" in _failed
+_review_event := reason.of(rego.metadata.rule())
+
+_wrong("event") := _review_event
 
 # METADATA
 # title: The method is missing or not known
 # description: A tool with methods is judged method by method.
 # custom:
 #   code: method_unknown
-unmet contains reason.of(rego.metadata.rule()) if count({"review_method", "workflow_method"} & _failed) > 0
+_method_unknown := reason.of(rego.metadata.rule())
+
+_wrong("review_method") := _method_unknown
+
+_wrong("workflow_method") := _method_unknown
 
 # METADATA
 # title: A label asks a bot to merge
@@ -139,7 +151,9 @@ unmet contains reason.of(rego.metadata.rule()) if count({"review_method", "workf
 # custom:
 #   code: merge_label
 #   help: leave the label out and ask a maintainer to merge
-unmet contains reason.of(rego.metadata.rule()) if "labels" in _failed
+_merge_label := reason.of(rego.metadata.rule())
+
+_wrong("labels") := _merge_label
 
 # METADATA
 # title: A text asks a bot to merge
@@ -147,14 +161,18 @@ unmet contains reason.of(rego.metadata.rule()) if "labels" in _failed
 # custom:
 #   code: merge_command
 #   help: leave the command out and ask a maintainer to merge
-unmet contains reason.of(rego.metadata.rule()) if "text" in _failed
+_merge_command := reason.of(rego.metadata.rule())
+
+_wrong("text") := _merge_command
 
 # METADATA
 # title: The call has an argument that the policy does not know
 # description: A tool that writes is judged on all of its arguments, or not allowed.
 # custom:
 #   code: argument_unknown
-unmet contains reason.of(rego.metadata.rule()) if not _arguments_known
+_argument_unknown := reason.of(rego.metadata.rule())
+
+unmet contains _argument_unknown if not _arguments_known
 
 # METADATA
 # title: An argument that becomes part of an address is not plain
@@ -163,7 +181,9 @@ unmet contains reason.of(rego.metadata.rule()) if not _arguments_known
 #   repositories of the grant.
 # custom:
 #   code: address_not_plain
-unmet contains reason.of(rego.metadata.rule()) if not _addresses_plain
+_address_not_plain := reason.of(rego.metadata.rule())
+
+unmet contains _address_not_plain if not _addresses_plain
 
 _tool := data.mcp.profiles.github.tools[input.tool.name]
 
@@ -174,8 +194,9 @@ _failed := {check | some check in _checks; not _passed(check)}
 _arguments_known if not _tool.arguments
 
 _arguments_known if {
+	known := _tool.arguments
 	every name, _ in request.arguments {
-		name in _tool.arguments
+		name in known
 	}
 }
 
@@ -187,8 +208,9 @@ _addresses_plain if {
 
 # Chosen first: all bodies of a function are evaluated, and a text may be long.
 _addresses := [value |
+	names := data.mcp.profiles.github.address_arguments
 	some name, value in request.arguments
-	data.mcp.profiles.github.address_arguments[name]
+	names[name]
 ]
 
 # A server that drops the fraction would act on another number than the one on record.
@@ -361,11 +383,10 @@ _plain_path(path) if {
 	segments[0] != ".github"
 }
 
-_letters := "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+# Letters by how often they come: a list of characters is searched from its beginning for each one.
+_name_characters := "etaoinsrhldcumfpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ-_."
 
-_name_characters := concat("", [_letters, "-_."])
-
-_branch_characters := concat("", [_letters, "-_./"])
+_branch_characters := "etaoinsr/l.dhc-um_fpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ"
 
 # No `%`, `?`, `#` or backslash: a server that puts the path into a URL unescaped would read another path.
-_path_characters := concat("", [_letters, "-_./ @+()[],=~!$&"])
+_path_characters := "etaoinsr/l.dhc-um_fpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ @+()[],=~!$&"

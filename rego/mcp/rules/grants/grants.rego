@@ -208,27 +208,31 @@ _gives(grant) if _toolset in grant.toolsets
 
 _reaching := [grant | some grant in _giving; _reaches(grant)]
 
-_reaches(grant) if {
+_reaches(grant) if _holds_within(grant, object.filter(grant, data.mcp.request.scopes))
+
+_holds_within(_, scopes) if {
+	scopes == {}
 	not _bound
-	object.filter(grant, data.mcp.request.scopes) == {}
 }
 
 # Each thing that the call names must be in the grant.
-_reaches(grant) if {
-	patterns := grant[_scope]
-	count(object.filter(grant, data.mcp.request.scopes)) == 1
-	count(_targets) > 0
-	every names in _targets {
+_holds_within(grant, scopes) if {
+	count(scopes) == 1
+	scope := _scope
+	patterns := grant[scope]
+	targets := _targets
+	count(targets) > 0
+	every names in targets {
 		some pattern in patterns
-		names[_spelt(_scope, pattern)]
+		names[_spelt(scope, pattern)]
 	}
 }
 
-_spelt("repositories", pattern) := lower(pattern)
+_spelt(scope, pattern) := lower(pattern) if scope == "repositories"
 
-_spelt("paths", pattern) := trim_suffix(pattern, "/")
+else := trim_suffix(pattern, "/") if scope == "paths"
 
-_spelt(scope, pattern) := pattern if not scope in {"paths", "repositories"}
+else := pattern
 
 _covering := [grant |
 	some grant in _reaching

@@ -65,6 +65,8 @@ hidden.tool_changed contains index if {
 	not _same(item.key, object.get(item, "digest", ""))
 }
 
+default _pinning := false
+
 _pinning if _pins == _pins
 
 _pins := data.config.pins[input.server]
