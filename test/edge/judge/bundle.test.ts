@@ -32,11 +32,54 @@ async function archive(entries: Entry[]): Promise<string> {
 }
 const manifest = (roots: string[]): Entry => ({ name: '.manifest', text: JSON.stringify({ roots }) })
 
+/** The value, below these keys. */
+const at = (keys: string[], value: unknown): unknown =>
+  keys.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value)
+
 describe('the default bundle', () => {
   test('loads, with its revision and digests', async () => {
     const policy = await load({ mcp: DEFAULT })
     expect(policy.revisions.mcp?.revision).toMatch(/^sha256:/)
     expect(policy.digests.policy).toMatch(/^sha256:[0-9a-f]{64}$/)
+  })
+
+  const beside: [what: string, config: Record<string, unknown>][] = [
+    ['stops everything', { stop: true }],
+    ['only reads', { read_only: true }],
+    ['enforces nothing', { dry_run: 'all' }],
+    ['enforces some', { dry_run: ['read_only', 'tool_banned'] }],
+    ['pins tools', { pins: { github: {} } }],
+    ['bans tools', { banned: { github: ['get_me'] } }],
+    ['wants arguments declared', { declared_only: true }],
+    ['says that a canary is in a group', { directory: { canary: { groups: ['maintainers'] } } }],
+    ['has canaries', { 'canaries/mine': { allow: false, input: { server: 'x', identity: {} } } }],
+  ]
+  test.each(beside)('has canaries that hold where data beside it %s', async (_, config) => {
+    const [[path = '', value] = []] = Object.entries(config)
+    const data = await archive([
+      manifest([`config/${path}`]),
+      { name: '/config/data.json', text: JSON.stringify(at(path.split('/'), value)) },
+    ])
+    const { canaries } = JSON.parse((await load({ mcp: DEFAULT, data })).data).config
+    const answers = Object.values(canaries as Record<string, { allow: boolean }>).map(({ allow }) => allow)
+    expect(answers).toContain(true)
+    expect(answers).toContain(false)
+  })
+
+  test.skipIf(noOpa)('has canaries that a policy which allows all, or nothing, does not pass', async () => {
+    const { canaries } = JSON.parse((await load({ mcp: DEFAULT })).data).config
+    for (const [allow, says] of [
+      [true, 'canary "default-answer" must be denied and is allowed'],
+      [false, 'canary "default-end" must be allowed and is denied'],
+    ] as const) {
+      const rules = mainPolicy(`answer := {"allow": ${allow}}`)
+      const { path, dispose } = await buildBundle({
+        'main.rego': rules,
+        'data.json': JSON.stringify({ config: { canaries } }),
+      })
+      await expect(load({ mcp: path })).rejects.toThrow(says)
+      await dispose()
+    }
   })
 
   test('takes data of a second bundle with roots of its own', async () => {
