@@ -12,6 +12,7 @@ import { writeAnswer } from './answer.ts'
 import { type BodyFault, readBody } from './body.ts'
 import { type BoundSettings, createBounds, type Place } from './bounds.ts'
 import { type Head, isJsonType, readHead } from './hop-headers.ts'
+import { SILENCE, watchPeers } from './peers.ts'
 import { answerOnStream, createSseStreams } from './sse-legacy.ts'
 
 /** Milliseconds that a connection which was refused may take to read why, and to close. */
@@ -37,6 +38,8 @@ export type ListenerSettings = {
   bounds: BoundSettings
   /** milliseconds between comments on a silent stream; undefined: as `writeAnswer` has it */
   heartbeat?: number
+  /** how often what is sent on a stream may be repeated in vain; undefined: as `watchPeers` has it */
+  repeats?: number
   /** HTTPS, with client certificates where it names a CA */
   tls?: TlsOptions | undefined
 }
@@ -70,6 +73,7 @@ export function createListener(
   /** Connections from before the bound was reached, or from before the last renewal, by what is said of them. */
   const surplus = new WeakSet<Duplex>()
   let old = new WeakSet<Duplex>()
+  const peers = watchPeers(settings.heartbeat ?? SILENCE, settings.repeats)
   let draining = false
 
   const serve = async (request: IncomingMessage, response: ServerResponse, fault?: RefusalReason) => {
@@ -108,7 +112,11 @@ export function createListener(
       // The answer to a call is waited for by a drain; a stream that stays open has no end of its own.
       const open = (end: () => void) => {
         if (answer.kind === 'stream' && answer.long) streams.add(end)
-        return () => void streams.delete(end)
+        const unwatch = peers.watch(socket)
+        return () => {
+          unwatch()
+          streams.delete(end)
+        }
       }
       const begun = answer.kind === 'stream' ? sse?.begin(response, answer, gone.signal) : undefined
       await writeAnswer(
@@ -238,6 +246,9 @@ export function createListener(
     requestTimeout: 30_000,
     connectionsCheckingInterval: 2_000,
     keepAliveTimeout: 65_000,
+    // A client that vanishes while it waits for its answer is noticed.
+    keepAlive: true,
+    keepAliveInitialDelay: SILENCE,
     insecureHTTPParser: false,
     // It is required all the same, but refused here, with a record.
     requireHostHeader: false,

@@ -5,6 +5,7 @@ import { readUpstream } from '../../pep/filter.ts'
 import type { Call, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { essence } from './hop-headers.ts'
 import {
+  connectionOf,
   createRoom,
   declineText,
   discard,
@@ -37,7 +38,7 @@ export function createSseUpstream(settings: HttpUpstreamSettings): Upstream {
       pipelining: 1,
       headersTimeout: timeout,
       bodyTimeout: 0,
-      ...(settings.ca !== undefined && { connect: { ca: settings.ca } }),
+      connect: connectionOf(settings),
     })
   const posts = open(settings.connections)
   const most = settings.streams ?? settings.connections

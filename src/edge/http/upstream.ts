@@ -5,6 +5,7 @@ import { isPermit, type Permit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import type { Call, Ports, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { essence } from './hop-headers.ts'
+import { SILENCE } from './peers.ts'
 
 export type HttpUpstreamSettings = {
   url: URL
@@ -20,6 +21,8 @@ export type HttpUpstreamSettings = {
   messageLimit: number
   /** bytes of all messages that are being received; undefined: only each is bounded */
   receiving?: number
+  /** milliseconds of silence after which it is asked whether it is there; undefined: as the listener has it */
+  silence?: number
 }
 
 export type Upstream = Pick<Ports, 'forward' | 'decline'> & { close: () => Promise<void> }
@@ -46,7 +49,7 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
       headersTimeout: 0,
       // A stream may be silent for as long as it lives; what bounds it is `stream_max_age` and the client.
       bodyTimeout: 0,
-      ...(settings.ca !== undefined && { connect: { ca: settings.ca } }),
+      connect: connectionOf(settings),
     })
   const calls = open(settings.connections)
   // Streams live long: in the pool of the calls, enough of them would leave no connection to any call.
@@ -151,6 +154,16 @@ export function createHttpUpstream(settings: HttpUpstreamSettings): Upstream {
     },
   }
 }
+
+/**
+ * A stream that we only read from tells nothing of an upstream that vanished: the kernel asks (TCP keep-alive), and after
+ * ten questions a second apart without an answer the connection is broken off.
+ */
+export const connectionOf = ({ ca, silence = SILENCE }: HttpUpstreamSettings) => ({
+  keepAlive: true,
+  keepAliveInitialDelay: silence,
+  ...(ca !== undefined && { ca }),
+})
 
 /** As many at a time as there are connections, so that none waits in the pool, where nobody could tell it why. */
 function createSlots(free: number) {

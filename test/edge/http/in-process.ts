@@ -27,6 +27,8 @@ export async function listen(
     lowMemory = () => false,
     tls,
     heartbeat,
+    repeats,
+    host = '127.0.0.1',
   }: {
     maxInFlight?: number
     patience?: number
@@ -35,6 +37,8 @@ export async function listen(
     lowMemory?: () => boolean
     tls?: TlsOptions
     heartbeat?: number
+    repeats?: number
+    host?: string
   } = {},
 ) {
   const lines: { decision_id: string; custom: { cause?: { code: string } } }[] = []
@@ -85,6 +89,7 @@ export async function listen(
       },
       tls,
       ...(heartbeat !== undefined && { heartbeat }),
+      ...(repeats !== undefined && { repeats }),
     },
     () => {},
     lowMemory,
@@ -94,7 +99,7 @@ export async function listen(
     requestTimeout: patience,
     connectionsCheckingInterval: 50,
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  await new Promise<void>((resolve) => server.listen(0, host, resolve))
   closers.push(() => {
     server.close()
     server.closeAllConnections()

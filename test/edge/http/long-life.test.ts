@@ -121,3 +121,45 @@ test.each([
     expect(upstream.calls).toHaveLength(1)
   },
 )
+
+test('a slow reader of a stream costs bounded memory, and loses nothing', { timeout: 60_000 }, async () => {
+  const FRAME = 64 << 10
+  let taken = 0
+  const data = JSON.stringify({ ...NOTE, params: { ...NOTE.params, data: 'x'.repeat(FRAME) } })
+  const forward: Ports['forward'] = async () => ({
+    kind: 'stream',
+    frames: (async function* () {
+      for (; taken < 4096; taken++) {
+        // An upstream that has as much to say as anybody takes.
+        await new Promise((resolve) => setImmediate(resolve))
+        yield { data }
+      }
+    })(),
+  })
+  const { port } = await listen({ judge, forward })
+  const { socket, got } = await client(port, GET)
+  socket.pause()
+  let before = -1
+  // It stands still once the client's side of the connection is full; a machine that is only slow makes less of it.
+  await expect
+    .poll(
+      () => {
+        const still = taken > 0 && taken === before
+        before = taken
+        return still
+      },
+      { timeout: 50_000, interval: 1_000 },
+    )
+    .toBe(true)
+  // Of 256 MiB: what the kernel holds for both ends, and one frame here.
+  expect(taken * FRAME).toBeLessThan(48 << 20)
+  const held = taken
+  socket.removeAllListeners('data')
+  let read = 0
+  socket.on('data', (chunk: Buffer) => {
+    read += chunk.length
+  })
+  socket.resume()
+  await expect.poll(() => taken > held && read > held * FRAME, { timeout: 50_000 }).toBe(true)
+  expect(got.text.length).toBeLessThan(held * FRAME)
+})
