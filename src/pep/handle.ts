@@ -85,7 +85,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
       const subject = judged.kind === 'foreign_session' ? judged.identity.subject : undefined
       return refuse(context, exchange, troubleOf(judged, read), read, subject)
     }
-    const full = arrival.admit?.(judged.identity)
+    const full = arrival.admit?.(judged.identity, read.method?.long === true)
     if (full) return refuse(context, exchange, full, read, judged.identity.subject)
     if (read.refusal) return refuse(context, exchange, read.refusal, read, judged.identity.subject)
 

@@ -141,8 +141,8 @@ export type Arrival = {
   sse?: true
   /** called when the message is let through, before it is sent */
   onForward?: () => void
-  /** takes a place for the identity that was verified, or says which of its bounds is reached */
-  admit?: (identity: Identity) => RefusalReason | undefined
+  /** Takes a place for the identity that was verified, or says which bound is reached. `long`: of a stream that stays. */
+  admit?: (identity: Identity, long: boolean) => RefusalReason | undefined
 }
 
 /** What is answered, before it is written in the form of a transport. */

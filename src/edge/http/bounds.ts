@@ -35,8 +35,11 @@ export const readBounds = (limits: Section): BoundSettings => ({
 export type Place = {
   /** takes room for more bytes of the body; false: there is none */
   hold: (bytes: number) => boolean
-  /** taken for the identity that was verified, or why not; `pep/handle.ts` asks before anything is decided for it */
-  admit: (identity: Identity) => RefusalReason | undefined
+  /**
+   * Taken for the identity that was verified, or why not; `pep/handle.ts` asks before anything is decided for it. `long`:
+   * its answer is a stream that stays, and counts as one from here on (2026-07-28, `subscriptions/listen`).
+   */
+  admit: (identity: Identity, long?: boolean) => RefusalReason | undefined
   leave: () => void
 }
 
@@ -88,7 +91,7 @@ export function createBounds(settings: BoundSettings, now: () => number, short: 
 
   return {
     enter(verb) {
-      const of = verb === 'GET' ? 'streams' : 'inFlight'
+      let of: 'streams' | 'inFlight' = verb === 'GET' ? 'streams' : 'inFlight'
       if (short()) return 'low_memory'
       if (all[of] >= settings[of]) return verb === 'GET' ? 'too_many_streams' : 'too_many'
       if (!all.bucket.take()) return 'too_fast'
@@ -103,10 +106,20 @@ export function createBounds(settings: BoundSettings, now: () => number, short: 
           bytes += more
           return true
         },
-        admit(identity) {
+        admit(identity, long = false) {
           const account = accountOf(ownerOf(identity))
-          const reason = over(account, verb)
+          const becomes = long && of !== 'streams'
+          const reason = over(account, long ? 'GET' : verb)
           if (reason || mine || !here) return reason
+          if (becomes && all.streams >= settings.streams) return 'too_many_streams'
+          if (becomes) {
+            all.inFlight--
+            all.streams++
+            of = 'streams'
+            // What was asked is read, and stays no longer than the question.
+            all.bytes -= bytes
+            bytes = 0
+          }
           account.bucket.take()
           mine = account
           mine[of]++

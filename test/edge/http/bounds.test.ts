@@ -111,6 +111,32 @@ describe('the counts', () => {
     expect(admit('carol')[0]).toBe(undefined)
   })
 
+  test('a request whose answer is a stream that stays counts as a stream, of one and of all', () => {
+    const { bounds, enter } = open({ streams: 2, identityInFlight: 1 })
+    const listens = (name: string) => {
+      const place = enter()
+      place.hold(60)
+      return [place.admit(person(name), true), place] as const
+    }
+    const [reason, first] = listens('alice')
+    expect(reason).toBe(undefined)
+    // It is no request in hand any more, and its body is no body in hand.
+    expect(enter().hold(100)).toBe(true)
+    expect(enter().admit(person('alice'))).toBe(undefined)
+    expect(enter('GET').admit(person('alice'))).toBe('identity_streams')
+    const { enter: enterAgain } = open({ streams: 1 })
+    const places = [enterAgain(), enterAgain()]
+    expect(places.map((place, i) => place.admit(person(`p${i}`), true))).toEqual([
+      undefined,
+      'too_many_streams',
+    ])
+    expect(bounds.enter('GET')).toBe('too_many_streams')
+    first.leave()
+    first.leave()
+    expect(typeof bounds.enter('GET')).toBe('object')
+    expect(bounds.enter('GET')).toBe('too_many_streams')
+  })
+
   test('what only claims to be somebody spends nothing of theirs', () => {
     const { bounds } = open()
     for (let i = 0; i < 1000; i++)
@@ -167,6 +193,57 @@ describe('on the wire', () => {
     await held
     // Its place is free again.
     expect((await sendRaw(port, postBytes(assertionOf('alice'), CALL))).answers[0]?.status).toBe(502)
+  })
+
+  test('subscriptions count as streams of their identity, and leave their place', async () => {
+    const { port } = await listen(
+      {
+        judge: judge(),
+        forward: async (_permit, call) => ({
+          kind: 'stream',
+          frames: (async function* () {
+            await new Promise((resolve) => call.signal.addEventListener('abort', resolve, { once: true }))
+            yield* []
+          })(),
+        }),
+      },
+      { bounds: { identityStreams: 1, identityInFlight: 1 } },
+    )
+    const method = 'subscriptions/listen'
+    const _meta = {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+    }
+    const bytes = postBytes(
+      assertionOf('alice'),
+      { jsonrpc: '2.0', id: 1, method, params: { _meta, notifications: { toolsListChanged: true } } },
+      { 'mcp-protocol-version': '2026-07-28', 'mcp-method': method },
+    )
+    const socket = connect({ port, host: '127.0.0.1' })
+    let text = ''
+    socket.on('data', (chunk) => {
+      text += chunk
+    })
+    socket.write(bytes)
+    await expect.poll(() => text, { timeout: 10_000 }).toContain('text/event-stream')
+    const { answers } = await sendRaw(port, bytes)
+    expect(answers[0]?.status).toBe(429)
+    expect(answers[0]?.json().error.data.reason).toBe('identity_streams')
+    socket.destroy()
+    await expect
+      .poll(
+        async () => {
+          const next = connect({ port, host: '127.0.0.1' })
+          const head = await new Promise<string>((resolve) => {
+            next.once('data', (chunk) => resolve(String(chunk)))
+            next.write(bytes)
+          })
+          next.destroy()
+          return head.slice(0, 12)
+        },
+        { timeout: 10_000 },
+      )
+      .toBe('HTTP/1.1 200')
   })
 
   test('two at once that nobody has verified yet: the bound holds when they are', async () => {
