@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { checkCanaries } from '../src/edge/bundles/canaries.ts'
 import { loadPolicyFiles } from '../src/edge/judge/bundle.ts'
 import { createEvaluator } from '../src/edge/judge/evaluator.ts'
 import type { Decision } from '../src/pdp/decision.ts'
 import { denialText } from '../src/pep/denial.ts'
 import { opaPath } from '../tools/opa.ts'
+import { examples, page } from '../tools/policy-examples.ts'
 import { buildBundle, mainPolicy, noOpa } from './support/policy.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -183,3 +185,27 @@ test.skipIf(noOpa)(
     await built.dispose()
   },
 )
+
+test('docs/policy-examples.md has the example of each family', () => {
+  expect(readFileSync(join(root, 'docs/policy-examples.md'), 'utf8')).toBe(page())
+})
+
+describe.each(examples())('the example of $family', ({ yaml }) => {
+  test('has canaries that hold in WebAssembly, more than one', async () => {
+    const bundle = join(root, 'bundles/default.tar.gz')
+    const policy = await loadPolicyFiles({ default: bundle }, 'mcp/main/decision')
+    const data = { ...JSON.parse(policy.data), config: parse(yaml) }
+    const evaluator = createEvaluator(policy.module, data)
+    const asked: object[] = []
+    const faults = checkCanaries(
+      (input) => {
+        asked.push(input)
+        return evaluator.evaluate('mcp/main/decision', input)
+      },
+      data,
+      new Date('2026-11-24T10:26:14.008Z'),
+    )
+    expect(faults).toEqual([])
+    expect(asked.length).toBeGreaterThan(1)
+  })
+})

@@ -87,6 +87,7 @@ async function conventions(): Promise<string | undefined> {
       annotations: await annotations(folder),
       modules: await modules(),
       codes: await codesInData(),
+      examples: await examples(),
     }
     await writeFile(file, JSON.stringify(input))
     const query = 'data.conventions.problems'
@@ -140,6 +141,18 @@ async function codesInData(): Promise<{ code: string; place: string }[]> {
       toolsets?: Record<string, { code: string }>
     }
     for (const [name, { code }] of Object.entries(toolsets)) found.push({ code, place: `${file}: ${name}` })
+  }
+  return found
+}
+
+/** The packages with an example beside them that has canaries: `opa test` asks those. */
+async function examples(): Promise<string[]> {
+  const found = []
+  for (const file of await files('rego', (name) => name === 'example.yaml')) {
+    const { example } = parse(await readFile(join(CHECKOUT, file), 'utf8')) as {
+      example?: { canaries?: object }
+    }
+    if (Object.keys(example?.canaries ?? {}).length > 0) found.push(file.split('/').slice(1, -1).join('.'))
   }
   return found
 }

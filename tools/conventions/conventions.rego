@@ -2,7 +2,8 @@
 # title: Conventions of the policy library
 # description: |
 #   Checks the library itself. The input is made by tools/rego.ts: `annotations` as `opa inspect -a` gives them,
-#   `modules` as `opa parse` gives them (tests left out), and `codes`, the reason codes that are in data.
+#   `modules` as `opa parse` gives them (tests left out), `codes`, the reason codes that are in data, and `examples`,
+#   the packages that have an example.
 package conventions
 
 # METADATA
@@ -10,6 +11,18 @@ package conventions
 problems contains sprintf("%s: the package has no title and description", [module.name]) if {
 	some module in input.modules
 	not _package_annotated(module.name)
+}
+
+problems contains sprintf("%s: the package has no related_resources, each with its ref", [module.name]) if {
+	some module in input.modules
+	_is_family_or_profile(module.name)
+	not _related(module.name)
+}
+
+problems contains sprintf("%s: no example.yaml beside it, with data and canaries", [module.name]) if {
+	some module in input.modules
+	startswith(module.name, "mcp.rules.")
+	not module.name in input.examples
 }
 
 problems contains sprintf("%s: `%s` has no description in metadata", [_place(rule), rule.name]) if {
@@ -100,6 +113,20 @@ _package_annotated(name) if {
 	found.annotations.scope == "package"
 	found.annotations.title
 	found.annotations.description
+}
+
+_is_family_or_profile(name) if {
+	some prefix in ["mcp.profiles.", "mcp.rules."]
+	startswith(name, prefix)
+}
+
+_related(name) if {
+	some found in input.annotations
+	_path(found) == name
+	count(found.annotations.related_resources) > 0
+	every resource in found.annotations.related_resources {
+		startswith(resource.ref, "https://")
+	}
 }
 
 # One description serves all the bodies of a rule.

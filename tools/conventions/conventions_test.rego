@@ -15,7 +15,10 @@ _input(rule, annotations) := {
 	"annotations": array.concat(
 		[{
 			"path": _path(["mcp", "rules", "x"]), "location": {"file": "x.rego", "row": 1},
-			"annotations": {"scope": "package", "title": "t", "description": "d"},
+			"annotations": {
+				"scope": "package", "title": "t", "description": "d",
+				"related_resources": [{"ref": "https://example.com/"}],
+			},
 		}],
 		[{
 			"path": _path(["mcp", "rules", "x", "deny"]), "location": {"file": "x.rego", "row": 9},
@@ -25,6 +28,7 @@ _input(rule, annotations) := {
 		],
 	),
 	"codes": [{"code": "in_data", "place": "data"}],
+	"examples": ["mcp.rules.x"],
 }
 
 _path(names) := array.concat([{"type": "var", "value": "data"}], [{"type": "string", "value": name} | some name in names])
@@ -49,9 +53,33 @@ test_metadata_must_be_whole if {
 
 test_a_package_must_be_described if {
 	count(conventions.problems) == 1 with input as {
-		"modules": [{"name": "mcp.rules.y", "file": "y.rego", "rules": []}],
+		"modules": [{"name": "mcp.y", "file": "y.rego", "rules": []}],
 		"annotations": [], "codes": [],
 	}
+}
+
+test_a_family_has_an_example_and_resources if {
+	whole := _input(_rule("_inner", []), [])
+	conventions.problems == set() with input as whole
+	every without in [
+		[{"op": "remove", "path": "/examples/0"}],
+		[{"op": "remove", "path": "/annotations/0/annotations/related_resources"}],
+		[{"op": "remove", "path": "/annotations/0/annotations/related_resources/0"}],
+		[{"op": "replace", "path": "/annotations/0/annotations/related_resources/0/ref", "value": "x"}],
+	] {
+		count(conventions.problems) == 1 with input as json.patch(whole, without)
+	}
+}
+
+test_a_profile_has_resources if {
+	profile := json.patch(_input(_rule("_inner", []), []), [
+		{"op": "replace", "path": "/modules/0/name", "value": "mcp.profiles.x"},
+		{"op": "replace", "path": "/annotations/0/path", "value": _path(["mcp", "profiles", "x"])},
+		{"op": "remove", "path": "/examples/0"},
+	])
+	conventions.problems == set() with input as profile
+	without := json.patch(profile, [{"op": "remove", "path": "/annotations/0/annotations/related_resources"}])
+	count(conventions.problems) == 1 with input as without
 }
 
 test_codes_are_unique_and_snake_case if {

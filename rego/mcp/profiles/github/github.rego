@@ -3,6 +3,10 @@
 # description: |
 #   What a call must satisfy beyond its grant, so that who may propose a change cannot merge it by a side road.
 #   Which tool does what is in data.yaml beside this file.
+# related_resources:
+#   - ref: https://github.com/github/github-mcp-server#tools
+#   - ref: https://docs.github.com/en/repositories/configuring-branches-and-merges-in-your-repository/managing-protected-branches/about-protected-branches
+#     description: What a policy on calls cannot see.
 # schemas:
 #   - input: schema.input
 package mcp.profiles.github

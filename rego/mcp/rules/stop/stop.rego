@@ -3,6 +3,9 @@
 # description: |
 #   Where data says `stop`, nothing passes but what ends a task or a session. It beats every grant, and no dry run
 #   weakens it.
+# related_resources:
+#   - ref: https://csrc.nist.gov/pubs/sp/800/61/r3/final
+#     description: Containment, in the response to an incident.
 # schemas:
 #   - input: schema.input
 package mcp.rules.stop
