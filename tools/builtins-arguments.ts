@@ -71,6 +71,33 @@ const STRINGS = [
   'hello world',
   'foo.bar.baz',
   'foobar',
+  'ß',
+  'ẞ',
+  'ſ',
+  'K',
+  'ΐ',
+  'ŉ',
+  'ა',
+  'Ა',
+  'Ꭰ',
+  'ꭰ',
+  '𐐀',
+  '𞤀',
+  'ᲊ',
+  'Ᲊ',
+  'Ɤ',
+  'ͅ',
+  'éa',
+  'a\u0000\u0000',
+  '\u0085x\u0085',
+  '\u2003x\u3000',
+  '\u180ex',
+  '\u001cx\u001f',
+  '%s',
+  '[1, 2',
+  '{"b":1,"a":[1.0,2e3]}',
+  'a'.repeat(300),
+  'é'.repeat(100),
 ]
 const NUMBERS: Encoded[] = [
   0,
@@ -108,8 +135,50 @@ const NUMBERS: Encoded[] = [
   num('0.1000'),
   num('-0'),
   num('3.0000000000000000000001'),
+  num('-0.5'),
+  num('-0.0'),
+  num('0.5000000000000000000000000001'),
+  num('-7'),
+  num('7.0'),
+  num('-1.9999999999999999999999'),
+  num('999999999999999'),
+  num('1000000000000000'),
+  num('2147483647'),
+  num('2147483648'),
+  num('-2147483649'),
+  num('4294967296'),
+  num('18446744073709551615.5'),
+  num('18446744073709551616'),
+  num('1e30'),
+  num('-1E+3'),
+  num('1.25e-5'),
+  num('12345.678'),
+  num('1234567.5'),
+  num('0.00001'),
+  num('0.00012345678901234567890123'),
+  num('1e-400'),
+  num('1e400'),
+  num('123456789012345678901234567890.5'),
+  num('5e-324'),
+  num('1.7976931348623157e308'),
+  num('340282366920938463463374607431768211456'),
 ]
-const int = (random: Random): Encoded => random.int(8) - 2
+/** Mostly small, now and then spelt otherwise or far out. */
+const int = (random: Random): Encoded =>
+  random.chance(0.8)
+    ? random.int(8) - 2
+    : random.pick([
+        num('1.0'),
+        num('2.000'),
+        num('1e0'),
+        num('-0'),
+        1.5,
+        num('9223372036854775807'),
+        num('9223372036854775808'),
+        num('-9223372036854775808'),
+        num('4294967297'),
+        num('-1.0'),
+      ])
 
 export function anyValue(random: Random, depth = 2): Encoded {
   const { pick, int: below, chance } = random
@@ -160,6 +229,24 @@ const REGEX = [
   '\\x41',
   '\\Qa.b\\E',
   'a??',
+  '\\p{Lu}',
+  '\\pN',
+  '\\P{^Greek}',
+  '\\p{Letter}',
+  '\\\\p{L}',
+  '(?i)ſ',
+  '(?i)[k-s]',
+  'a\u0000',
+  '[^\\pL]',
+  '\\z',
+  '(?m)^x$',
+  '[a-\\d]',
+  '(?:a|b)(?P<x>c)?',
+  '\\Bb',
+  'a{1001}',
+  '(a{100}){11}',
+  '(?P<n>a)(?P<n>b)',
+  '\\C',
 ]
 const REPLACEMENTS = [
   '',
@@ -200,6 +287,35 @@ const GLOBS = [
   '*:b',
   'a?c',
   '[^a]',
+  '[a-cx]',
+  '[]',
+  '[!]',
+  '[!!a]',
+  '[\\]a]',
+  '[-a]',
+  '[a-]',
+  '[]-a]',
+  '[c-a]',
+  '[!a-c]',
+  '[日-本]*',
+  '{}',
+  '{,a}b',
+  '{a,}',
+  '{a,{b,c*}}',
+  '}',
+  ',',
+  'a,b',
+  '{a\\,b,c}',
+  '{a}b}',
+  'a\\',
+  'a**b',
+  '***',
+  '{*,?}.x',
+  '[*]',
+  '{[a,b],c}',
+  '?😀',
+  '\u0000*',
+  'a\n*',
 ]
 const TARGETS = [
   '',
@@ -215,6 +331,19 @@ const TARGETS = [
   'a:b',
   'api.example.com',
   'b',
+  '-',
+  ']',
+  '!',
+  '^',
+  'a,b',
+  '}',
+  'ab}',
+  'x😀',
+  '\u0000b',
+  'a\nb',
+  'a\n',
+  '本',
+  '.x',
 ]
 const CIDRS = [
   '10.0.0.0/8',
@@ -728,8 +857,8 @@ const time = (random: Random): Encoded => {
 const patches = (random: Random): Encoded =>
   Array.from({ length: random.int(3) + 1 }, () => {
     const op = random.pick(['add', 'remove', 'replace', 'move', 'copy', 'test', 'x'])
-    // OPA panics when the whole is removed.
-    const rooted = op === 'add' || op === 'replace' || op === 'test'
+    // OPA panics when the whole is removed, or replaced before another operation.
+    const rooted = op === 'add' || op === 'test'
     const pointers = rooted ? POINTERS : POINTERS.filter((pointer) => pointer !== '')
     const patch: { [key: string]: Encoded } = {
       op,
@@ -1069,8 +1198,25 @@ const SPECIAL: [RegExp, Make[]][] = [
         ]),
     ],
   ],
-  // The module replaces the empty string for ever.
-  [/^replace$/, [from(STRINGS), from(STRINGS.filter((text) => text !== '')), from(STRINGS)]],
+  [/^replace$/, [from(STRINGS), from([...STRINGS, '', 'a', 'ab']), from(STRINGS)]],
+  [
+    /^strings\.replace_n$/,
+    [
+      (r) =>
+        Object.fromEntries(
+          Array.from({ length: r.int(4) }, () => [
+            r.pick(['', 'a', 'ab', 'b', 'é', 'aa', 'abc']),
+            r.pick(STRINGS),
+          ]),
+        ),
+      from([...STRINGS, 'aab', 'éab', 'abcabcaa']),
+    ],
+  ],
+  [/^(trim|trim_left|trim_right)$/, [from(STRINGS), from([...STRINGS, 'xé', 'a-z', '日😀'])]],
+  [/^(sum|product|max|min|sort)$/, [(r) => listOf(r, NUMBERS)]],
+  [/^concat$/, [from(STRINGS), (r) => listOf(r, STRINGS)]],
+  [/^internal\.template_string$/, [(r) => Array.from({ length: r.int(4) }, () => part(r))]],
+  [/^(equal|neq|lt|lte|gt|gte)$/, [(r) => anyValue(r), (r) => anyValue(r)]],
   [/^(substring)$/, [from(STRINGS), int, int]],
   [
     /^numbers\.range/,
@@ -1125,6 +1271,22 @@ const SPECIAL: [RegExp, Make[]][] = [
   [/^crypto\.hmac\.equal$/, [from(['a', 'b', 'ä', '']), from(['a', 'ä', 'ab', ''])]],
 ]
 
+/** A list or a set, whose members are often alike. */
+function listOf(random: Random, of: readonly Encoded[]): Encoded {
+  const few = [random.pick(of), random.pick(of)]
+  const list = Array.from({ length: random.int(6) }, () =>
+    random.chance(0.4) ? random.pick(few) : random.pick(of),
+  )
+  return random.chance(0.5) ? list : set(list)
+}
+
+/** What the compiler makes of a template string: texts and numbers, and what is computed in sets. */
+function part(random: Random): Encoded {
+  if (random.chance(0.4)) return random.pick(STRINGS)
+  if (random.chance(0.3)) return random.pick(NUMBERS)
+  return random.chance(0.1) ? set([]) : set([anyValue(random)])
+}
+
 function ofType(type: Type | undefined, random: Random, depth: number): Encoded {
   const { pick, int: below } = random
   if (!type) return anyValue(random)
@@ -1161,7 +1323,7 @@ export function argumentsFor({ name, decl }: Declared, random: Random): Encoded[
   return (decl.args ?? []).map((type, i) => {
     const make = special?.[i]
     // A huge shift or range would fill the memory of both.
-    if (make && /^(bits\.[lr]sh|numbers\.range.*|replace)$/.test(name)) return make(random)
+    if (make && /^(bits\.[lr]sh|numbers\.range.*|internal\..*)$/.test(name)) return make(random)
     if (random.chance(0.06)) return anyValue(random)
     return make && random.chance(0.92) ? make(random) : ofType(type, random, 2)
   })

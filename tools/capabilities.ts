@@ -101,11 +101,12 @@ export async function makeCapabilities(): Promise<{ capabilities: string; table:
 
 /** Of what arguments the host is asked where the module has a function of its own. */
 const ASKED: Readonly<Record<Question, string>> = {
-  emptyArray: 'an empty array',
+  noMembers: 'an empty array',
   emptyText: 'an empty text',
   large: 'numbers that are not plain or have more than nine digits',
   notTen: 'other bases than `10`',
   odd: 'numbers that are not plain',
+  oddInside: 'arrays of numbers that are not plain, or of what has parts',
   set: 'sets',
   text: 'texts',
   wide: 'more than ASCII',

@@ -75,8 +75,8 @@ function instantiate(module: WebAssembly.Module): Instance {
   const argument = (address: number): Value =>
     scalarAt(bytes(), address, decode) ?? readValue(read(exports.opa_value_dump(address)))
   const builtin = (id: number, _context: number, ...args: number[]): number => {
-    const implementation: Builtin | undefined =
-      id >= FIRST_ID ? NATIVES[id - FIRST_ID]?.as : HOST_BUILTINS.get(names.get(id) ?? '')
+    const native = id >= FIRST_ID ? NATIVES[id - FIRST_ID] : undefined
+    const implementation: Builtin | undefined = native?.as ?? HOST_BUILTINS.get(names.get(id) ?? '')
     if (!implementation) throw new Error(`the host has no builtin ${names.get(id) ?? id}`)
     const values = args.map(argument)
     let answer: Value
@@ -87,6 +87,7 @@ function instantiate(module: WebAssembly.Module): Instance {
       if (thrown instanceof OperandError) return 0
       throw thrown
     }
+    if (native?.bare) return Number((answer as Num).text)
     return write(writeValue(answer), 'opa_value_parse')
   }
   const env = {

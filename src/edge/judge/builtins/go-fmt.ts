@@ -1,5 +1,6 @@
 import { formatFloat } from './go-float.ts'
 import { toInt64 } from './operand.ts'
+import { isNewer } from './unicode.ts'
 import { Num, RegoObject, RegoSet, Unanswerable, type Value } from './value.ts'
 
 /** `fmt.Sprintf` for what OPA's `sprintf` gives it: whole numbers, floats and strings (Go's fmt, format.go and print.go). */
@@ -337,7 +338,7 @@ function hex(value: string, verb: string, flags: Flags): string {
 }
 
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u
-const isPrintable = (of: string): boolean => PRINTABLE.test(of)
+const isPrintable = (of: string): boolean => PRINTABLE.test(of) && !isNewer(of)
 const ESCAPES: Record<string, string> = {
   '\x07': '\\a',
   '\b': '\\b',

@@ -1,5 +1,5 @@
-import { array, type Builtin, int, whole } from './operand.ts'
-import { Num, RegoObject, Unanswerable } from './value.ts'
+import { array, type Builtin, int, members, whole } from './operand.ts'
+import { compare, Num, OperandError, RegoObject, Unanswerable, type Value } from './value.ts'
 
 const slice: Builtin = ([value, from, to]) => {
   const of = array(value)
@@ -22,8 +22,22 @@ const range: Builtin = ([from, to]) => {
   )
 }
 
+/** Of those that are equal OPA takes the last of an array; it counts where they are spelt otherwise. */
+const extreme =
+  (order: 1 | -1): Builtin =>
+  ([list]) => {
+    const found = members(list).reduce<Value | undefined>(
+      (best, of) => (best === undefined || compare(best, of) * order >= 0 ? of : best),
+      undefined,
+    )
+    if (found === undefined) throw new OperandError('of nothing')
+    return found
+  }
+
 export const LISTS = {
   'array.slice': slice,
+  max: extreme(-1),
+  min: extreme(1),
   'numbers.range': range,
   /** asked of no objects only */
   'object.union_n': ([list]) => {

@@ -3,10 +3,12 @@ import { ARITHMETIC } from './arithmetic.ts'
 import { BASE64 } from './base64.ts'
 import { BITS } from './bits.ts'
 import { marshal } from './encoding.ts'
+import { globMatch } from './glob.ts'
 import { JSON_PATHS } from './json-paths.ts'
 import { readJson } from './json-text.ts'
 import { LISTS } from './lists.ts'
 import { NATIVE_NET } from './net.ts'
+import { numberHash } from './number-hash.ts'
 import { type Builtin, text } from './operand.ts'
 import { NATIVE_REGEX } from './regex.ts'
 import { REPLACERS } from './replacer.ts'
@@ -22,6 +24,8 @@ export type Native = {
   /** the module's own answers unless one of these holds; without any the host always does */
   when?: readonly Ask[]
   as: Builtin
+  /** what the module takes is the number itself, of 32 bits, and no value */
+  bare?: true
 }
 
 const isJson: Builtin = ([value]) => {
@@ -71,6 +75,7 @@ export const NATIVES: readonly Native[] = [
     as: TEXTS.format_int,
   },
   { builtin: 'indexof', name: 'opa_strings_indexof', arity: 2, when: [['emptyText', 1]], as: TEXTS.indexof },
+  { builtin: 'glob.match', name: 'opa_glob_match', arity: 3, as: globMatch },
   {
     builtin: 'internal.template_string',
     name: 'opa_template_string',
@@ -82,12 +87,24 @@ export const NATIVES: readonly Native[] = [
   { builtin: 'json.marshal', name: 'opa_json_marshal', arity: 1, as: ([of]) => marshal(of as Value) },
   { builtin: 'json.remove', name: 'builtin_json_remove', arity: 2, as: JSON_PATHS['json.remove'] },
   { builtin: 'json.unmarshal', name: 'opa_json_unmarshal', arity: 1, as: ([of]) => readJson(text(of)) },
+  { builtin: 'lower', name: 'opa_strings_lower', arity: 1, when: [['wide', 0]], as: TEXTS.lower },
+  { builtin: 'max', name: 'opa_agg_max', arity: 1, when: [['oddInside', 0]], as: LISTS.max },
+  { builtin: 'min', name: 'opa_agg_min', arity: 1, when: [['oddInside', 0]], as: LISTS.min },
   { builtin: 'net.cidr_contains', name: 'opa_cidr_contains', arity: 2, as: NATIVE_NET['net.cidr_contains'] },
   {
     builtin: 'net.cidr_intersects',
     name: 'opa_cidr_intersects',
     arity: 2,
     as: NATIVE_NET['net.cidr_intersects'],
+  },
+  {
+    // Equal numbers that are spelt otherwise must come together in sets and objects.
+    builtin: 'sets and keys',
+    name: 'opa_number_hash',
+    arity: 1,
+    when: odd(0),
+    as: numberHash,
+    bare: true,
   },
   {
     builtin: 'numbers.range',
@@ -100,7 +117,7 @@ export const NATIVES: readonly Native[] = [
     builtin: 'object.union_n',
     name: 'builtin_object_union_n',
     arity: 1,
-    when: [['emptyArray', 0]],
+    when: [['noMembers', 0]],
     as: LISTS['object.union_n'],
   },
   {
@@ -126,4 +143,5 @@ export const NATIVES: readonly Native[] = [
   },
   { builtin: 'substring', name: 'opa_strings_substring', arity: 3, when: odd(1, 2), as: TEXTS.substring },
   { builtin: 'to_number', name: 'opa_to_number', arity: 1, when: [['text', 0]], as: TEXTS.to_number },
+  { builtin: 'upper', name: 'opa_strings_upper', arity: 1, when: [['wide', 0]], as: TEXTS.upper },
 ]

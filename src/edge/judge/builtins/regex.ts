@@ -1,25 +1,43 @@
 import { type Matcher, RE2JS } from 're2js'
 import { globsMeet } from './globs.ts'
 import { type Builtin, int, text } from './operand.ts'
-import { OperandError, type Value } from './value.ts'
+import { strangeClass } from './regex-classes.ts'
+import { isNewer } from './unicode.ts'
+import { OperandError, Unanswerable, type Value } from './value.ts'
 
 /** Compiled patterns: compiling is most of what a match of a short text costs. */
 const MOST = 100
-const compiled = new Map<string, RE2JS>()
+const compiled = new Map<string, { re: RE2JS; byClass: boolean }>()
+/** Asks for classes of characters, or for letters in either case. */
+const BY_CLASS = /\\[pP]|\(\?\w*i/
 
-/** Go's syntax in linear time; RE2JS is a port of Go's own `regexp`. */
-function compile(pattern: string): RE2JS {
-  const known = compiled.get(pattern)
-  if (known) return known
-  let made: RE2JS
+/**
+ * Go's syntax in linear time; RE2JS is a port of Go's own `regexp`, with a Unicode of its own.
+ * @param texts what it is to be applied to
+ */
+export function compile(pattern: string, ...texts: string[]): RE2JS {
+  const { re, byClass } = compiled.get(pattern) ?? made(pattern)
+  if (byClass && (isNewer(pattern) || texts.some(isNewer)))
+    throw new Unanswerable('a pattern with classes of characters on those that Unicode has since 15.0')
+  return re
+}
+
+function made(pattern: string): { re: RE2JS; byClass: boolean } {
+  const strange = strangeClass(pattern)
+  if (strange !== undefined) throw new Unanswerable(`the class of characters ${strange.slice(0, 40)}`)
+  let re: RE2JS
   try {
-    made = RE2JS.compile(pattern)
+    re = RE2JS.compile(pattern)
   } catch (error) {
-    throw new OperandError(error instanceof Error ? error.message : 'the pattern does not compile')
+    const why = error instanceof Error ? error.message : 'the pattern does not compile'
+    // Go takes them.
+    if (why.includes('duplicate')) throw new Unanswerable(why)
+    throw new OperandError(why)
   }
+  const found = { re, byClass: BY_CLASS.test(pattern) }
   if (compiled.size >= MOST) compiled.delete(compiled.keys().next().value as string)
-  compiled.set(pattern, made)
-  return made
+  compiled.set(pattern, found)
+  return found
 }
 
 type Match = { start: number; end: number; groups: (string | undefined)[] }
@@ -43,8 +61,8 @@ function matches(pattern: RE2JS, of: string, most: number): Match[] {
 }
 
 const split: Builtin = ([pattern, value]) => {
-  const re = compile(text(pattern))
   const of = text(value)
+  const re = compile(text(pattern), of)
   if (text(pattern) !== '' && of === '') return ['']
   const parts: Value[] = []
   let [begin, end] = [0, 0]
@@ -73,7 +91,7 @@ function expand(template: string, match: Match, names: Record<string, number>): 
 const replace: Builtin = ([base, pattern, value]) => {
   const of = text(base)
   const template = text(value)
-  const re = compile(text(pattern))
+  const re = compile(text(pattern), of)
   const names = re.namedGroups()
   let out = ''
   let last = 0
@@ -86,7 +104,7 @@ const replace: Builtin = ([base, pattern, value]) => {
 
 const findN: Builtin = ([pattern, value, count]) => {
   const n = int(count)
-  const re = compile(text(pattern))
+  const re = compile(text(pattern), text(value))
   const most = n < 0n ? Number.POSITIVE_INFINITY : Number(n)
   return matches(re, text(value), most).map(({ start, end }) => text(value).slice(start, end))
 }
@@ -112,7 +130,7 @@ const templateMatch: Builtin = ([template, value, from, to]) => {
     }
   }
   if (level !== 0) throw new OperandError('unbalanced braces')
-  return compile(`${pattern}${quoteMeta(of.slice(end))}$`).test(matched)
+  return compile(`${pattern}${quoteMeta(of.slice(end))}$`, matched).test(matched)
 }
 
 const quoteMeta = (of: string): string => of.replace(/[\\.+*?()|[\]{}^$]/g, '\\$&')
@@ -138,7 +156,7 @@ const isPattern: Builtin = ([pattern]) => {
 
 const submatches: Builtin = ([pattern, value, count]) => {
   const n = int(count)
-  const re = compile(text(pattern))
+  const re = compile(text(pattern), text(value))
   const most = n < 0n ? Number.POSITIVE_INFINITY : Number(n)
   return matches(re, text(value), most).map(({ groups }) => groups.map((group) => group ?? ''))
 }
@@ -147,5 +165,5 @@ const submatches: Builtin = ([pattern, value, count]) => {
 export const NATIVE_REGEX = {
   'regex.find_all_string_submatch_n': submatches,
   'regex.is_valid': isPattern,
-  'regex.match': ([pattern, value]) => compile(text(pattern)).test(text(value)),
+  'regex.match': ([pattern, value]) => compile(text(pattern), text(value)).test(text(value)),
 } satisfies Record<string, Builtin>

@@ -1,6 +1,7 @@
 import { floatOf, truncated } from './big-float.ts'
 import { termText } from './go-fmt.ts'
 import { array, type Builtin, int, members, number, text, toInt64 } from './operand.ts'
+import { toLower, toUpper } from './unicode.ts'
 import { Num, OperandError, RegoSet, Unanswerable, type Value } from './value.ts'
 
 const RADIX: Readonly<Record<string, number>> = { 2: 2, 8: 8, 10: 10, 16: 16 }
@@ -43,7 +44,7 @@ const template: Builtin = ([parts]) =>
 
 function onlyOf({ items }: RegoSet): Value {
   if (items.length > 1) throw new Unanswerable('a template string of more than one value')
-  return items[0] ?? '<undefined>'
+  return items.length === 0 ? '<undefined>' : (items[0] as Value)
 }
 
 /** What Go reads as a number, and JSON does not write. */
@@ -69,6 +70,8 @@ export const TEXTS = {
   format_int: formatInt,
   indexof: indexOf,
   'internal.template_string': template,
+  lower: ([value]) => toLower(text(value)),
   substring,
   to_number: toNumber,
+  upper: ([value]) => toUpper(text(value)),
 } satisfies Record<string, Builtin>

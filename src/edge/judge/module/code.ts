@@ -9,6 +9,7 @@ const OP = {
   eqz: [0x45],
   eq: [0x46],
   ne: [0x47],
+  ltU: [0x49],
   geU: [0x4f],
   add: [0x6a],
   sub: [0x6b],
@@ -61,7 +62,8 @@ const body = (locals: number, ...code: (readonly number[])[]): Uint8Array =>
 export const KIND = { number: 3, string: 4, array: 5, set: 7, interned: 8 } as const
 export const NUMBER = { form: 1, isInt: 1, value: 8, text: 8, length: 12 } as const
 export const STRING = { length: 4, text: 8 } as const
-export const ARRAY = { length: 8 } as const
+/** Its elements are pairs of addresses, of their index and of them. */
+export const ARRAY = { elements: 4, length: 8, size: 8, value: 4 } as const
 
 /** Its parts are in lists by hash; `value` is in an element of one. */
 export const OBJECT = { kind: 6, buckets: 4, count: 8, value: 4 } as const
@@ -82,18 +84,19 @@ const shortcut = (condition: readonly number[], answer: readonly number[]): numb
   ...OP.end,
 ]
 
-/** Each byte of a text: its address is in local 1 and how many are left in local 2. */
-const eachByte = (found: readonly number[]): number[] => [
+/** For each of what begins at local 1: local 2 says how many are left. 1 is the answer where it is `found`. */
+const each = (size: number, found: readonly number[]): number[] => [
   ...OP.block,
   ...OP.loop,
   ...[...get(2), ...OP.eqz, ...branchIf(1)],
-  ...shortcut([...get(1), ...loadByte(0), ...found], constant(1)),
-  ...[...get(1), ...constant(1), ...OP.add, ...set(1)],
+  ...shortcut(found, constant(1)),
+  ...[...get(1), ...constant(size), ...OP.add, ...set(1)],
   ...[...get(2), ...constant(1), ...OP.sub, ...set(2)],
   ...branch(0),
   ...OP.end,
   ...OP.end,
 ]
+const eachByte = (found: readonly number[]): number[] => each(1, [...get(1), ...loadByte(0), ...found])
 
 /** A number, and neither of 32 bits nor of so many digits without anything else; the module reckons more exactly still. */
 const notPlain = (digits: number): Uint8Array =>
@@ -114,7 +117,9 @@ const notPlain = (digits: number): Uint8Array =>
 /** `10`, as the two bytes of a text are loaded. */
 const TEN = 0x3031
 
-/** Questions about one argument: 1 where the module's own function is not asked. All are `(i32) -> i32`. */
+/**
+ * Questions about one argument: 1 where the module's own function is not asked. All are `(i32) -> i32`; some ask another.
+ */
 export const QUESTIONS = {
   /** a text */
   text: body(0, isText),
@@ -122,14 +127,12 @@ export const QUESTIONS = {
   set: body(0, is(KIND.set)),
   /** the empty text */
   emptyText: body(0, shortcut([...isText, ...OP.eqz], constant(0)), get(0), load(STRING.length), OP.eqz),
-  /** an array of nothing */
-  emptyArray: body(
-    0,
-    shortcut([...is(KIND.array), ...OP.eqz], constant(0)),
-    get(0),
-    load(ARRAY.length),
-    OP.eqz,
-  ),
+  /** anything but an array that has something in it */
+  noMembers: body(0, shortcut([...is(KIND.array), ...OP.eqz], constant(1)), [
+    ...get(0),
+    ...load(ARRAY.length),
+    ...OP.eqz,
+  ]),
   /** a text with anything but ASCII in it */
   wide: body(
     2,
@@ -150,6 +153,22 @@ export const QUESTIONS = {
     shortcut([...get(0), ...load(NUMBER.length), ...constant(2), ...OP.ne], constant(1)),
     [...get(0), ...load(NUMBER.text), ...loadTwo, ...constant(TEN), ...OP.ne],
   ),
+  /** an array with numbers that are odd, or with what may have such in it */
+  oddInside: [
+    'odd',
+    (odd: number) =>
+      body(
+        2,
+        shortcut([...is(KIND.array), ...OP.eqz], constant(0)),
+        [...get(0), ...load(ARRAY.elements), ...set(1), ...get(0), ...load(ARRAY.length), ...set(2)],
+        each(ARRAY.size, [
+          ...[...get(1), ...load(ARRAY.value), ...call(odd)],
+          ...[...get(1), ...load(ARRAY.value), ...loadByte(0), ...constant(KIND.array), ...OP.sub],
+          ...[...constant(KIND.set - KIND.array + 1), ...OP.ltU, ...OP.or],
+        ]),
+        constant(0),
+      ),
+  ],
 } as const
 export type Question = keyof typeof QUESTIONS
 

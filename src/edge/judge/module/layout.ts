@@ -46,7 +46,9 @@ export function layoutFault(
   )
     return 'a number'
   const array = parse('[[], 1, 2]')
+  const second = at(array, ARRAY.elements) + ARRAY.size
   if (kindOf(array) !== KIND.array || at(array, ARRAY.length) !== 3) return 'an array'
+  if (kindOf(at(second, ARRAY.value)) !== KIND.number) return 'an array'
   if (kindOf(parse('{1}')) !== KIND.set) return 'a set'
   if (kindOf(entrypoints) !== OBJECT.kind) return 'an object'
   const count = at(entrypoints, OBJECT.count)

@@ -32,7 +32,10 @@ export function rewritten(bytes: Uint8Array, replaced: readonly Replaced[]): Uin
   }
   const helpers = new Map<Question, number>()
   const helper = (question: Question): number => {
-    const index = helpers.get(question) ?? add(unaryType(functions), QUESTIONS[question])
+    const there = helpers.get(question)
+    if (there !== undefined) return there
+    const how = QUESTIONS[question]
+    const index = add(unaryType(functions), how instanceof Uint8Array ? how : how[1](helper(how[0])))
     helpers.set(question, index)
     return index
   }
