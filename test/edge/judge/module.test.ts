@@ -132,7 +132,9 @@ describe.skipIf(noOpa)('the host is asked in place of the module', () => {
       let times = 0
       const counted = NATIVES.map(({ as }) => as)
       for (const native of NATIVES) {
-        const { as } = native
+        const { as, bare } = native
+        // The answer is hashed, too.
+        if (bare) continue
         native.as = (args, call) => {
           times++
           return as(args, call)
