@@ -100,7 +100,7 @@ const TO_CLIENT = new Map<string, Method>([
   ['notifications/resources/list_changed', passes(FIRST, MODERN)],
   ['notifications/resources/updated', row('notification', 'filter', FIRST, MODERN)],
   ['notifications/subscriptions/acknowledged', passes(MODERN, MODERN)],
-  ['notifications/elicitation/complete', passes(LEGACY, LEGACY)],
+  ['notifications/elicitation/complete', row('notification', 'filter', LEGACY, LEGACY)],
   ['notifications/tasks/status', row('notification', 'filter', LEGACY, LEGACY)],
   ['notifications/tasks', row('notification', 'filter', MODERN, MODERN)],
 ])

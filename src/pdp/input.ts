@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { META_CLIENT } from '../mcp/headers.ts'
 import { type Notification, type Request, type Response, respells } from '../mcp/message.ts'
-import { isObject, type JsonObject } from '../mcp/strict-json.ts'
+import { isObject, type Json, type JsonObject } from '../mcp/strict-json.ts'
 import type { Identity } from './identity.ts'
 import type { ToolFacts } from './tool.ts'
 import { type Page, type Resource, readPage, readResource } from './uri.ts'
@@ -72,6 +72,8 @@ export type Known = {
   facts: (tool: string) => ToolFacts | undefined
   /** stands for what must not be seen */
   digest: (value: string) => string
+  /** what a task of the client's own was asked for within; undefined: it is not known to have one of this id */
+  hosted: (taskId: string) => Parent | undefined
   /** the task that the message names */
   task?: Task
   parent?: Parent
@@ -124,6 +126,19 @@ function readTask(draft: Draft, { taskId, ...left }: JsonObject): DraftResult | 
   return undefined
 }
 
+/** A client tells of a task of its own, which has an id of the client's. */
+function readHosted(draft: Draft, { taskId, ...left }: JsonObject, known: Known): DraftResult | undefined {
+  if (typeof taskId !== 'string') return no('bad_task')
+  addHosted(draft, taskId, known.digest, known.hosted(taskId))
+  draft.params = left
+  return undefined
+}
+
+function addHosted(draft: Draft, id: string, digest: Known['digest'], hosted: Parent | undefined): void {
+  draft.task = { digest: digest(id), owner: hosted ? 'same' : 'unknown' }
+  if (hosted) draft.parent = hosted
+}
+
 /** By method, what is taken out of `params`; a method that is not here leaves it whole. */
 const FILL = new Map<string, Fill>([
   ['tools/call', readNamed],
@@ -137,6 +152,7 @@ const FILL = new Map<string, Fill>([
   ['tasks/result', readTask],
   ['tasks/cancel', readTask],
   ['tasks/update', readTask],
+  ['notifications/tasks/status', readHosted],
   ['initialize', readHandshake],
 ])
 
@@ -210,7 +226,7 @@ function readSubscription(draft: Draft, params: JsonObject, { digest }: Known): 
 export function draftOfServerRequest(
   { method, params: { _meta, ...params } }: Pick<Request, 'method' | 'params'>,
   setting: Setting,
-  known: Pick<Known, 'digest' | 'parent'>,
+  known: Pick<Known, 'digest' | 'parent'> & { hosted?: Parent },
 ): DraftResult {
   const draft: Draft = {
     ...base(setting),
@@ -225,7 +241,7 @@ export function draftOfServerRequest(
     const { taskId, ...left } = params
     if (typeof taskId !== 'string') return no('bad_task')
     // It is the client's own task: its id was never the server's to seal.
-    draft.task = { digest: known.digest(taskId), owner: 'unknown' }
+    addHosted(draft, taskId, known.digest, known.hosted)
     draft.params = left
   }
   return { ok: true, draft }
@@ -255,8 +271,12 @@ export function draftOfAnswer(
   answer: { result: JsonObject } | { error: JsonObject },
   setting: Setting,
   parent: Parent | undefined,
+  digest: Known['digest'],
 ): Draft {
-  const response = 'result' in answer ? { result: withoutMeta(answer.result) } : { error: answer.error }
+  const response =
+    'result' in answer
+      ? { result: withoutTaskIds(withoutMeta(answer.result), digest) }
+      : { error: answer.error }
   return {
     ...base(setting),
     direction: 'to_server',
@@ -269,6 +289,18 @@ export function draftOfAnswer(
 }
 
 const withoutMeta = ({ _meta, ...rest }: JsonObject): JsonObject => rest
+
+/** A client's tasks are named to the policy by digests, as the server's are. */
+function withoutTaskIds(result: JsonObject, digest: Known['digest']): JsonObject {
+  const named = (task: Json | undefined): Json | undefined =>
+    isObject(task) && typeof task.taskId === 'string' ? { ...task, taskId: digest(task.taskId) } : task
+  const { task, tasks } = result
+  return {
+    ...(named(result) as JsonObject),
+    ...(task !== undefined && { task: named(task) as Json }),
+    ...(Array.isArray(tasks) && { tasks: tasks.map((one) => named(one) as Json) }),
+  }
+}
 
 /** Whether an answer tells the server more than that it was read: an empty one and a refused elicitation do not. */
 export function carriesData(method: string, answer: Response): boolean {

@@ -3,11 +3,11 @@ import { recordedName } from '../log/pseudonym.ts'
 import { errorText } from '../mcp/error.ts'
 import { type Request, type RpcId, writeMessage } from '../mcp/message.ts'
 import { policyError, type Reason } from '../pdp/decision.ts'
-import { ownerKey, ownerOf } from '../pdp/identity.ts'
+import { ownerOf } from '../pdp/identity.ts'
 import { denialMessage } from './denial.ts'
 import { readUpstream, type Screened, screen, type Withheld } from './filter.ts'
 import { type Context, refuse } from './handle.ts'
-import type { Within } from './inner.ts'
+import { betweenOf, type Within } from './inner.ts'
 import type { Answer, Call, Reply } from './ports.ts'
 import { REFUSALS, type Refusal, type RefusalReason } from './refusal.ts'
 import { type Item, streamOf } from './stream.ts'
@@ -27,8 +27,7 @@ export async function deliver(context: Context, passed: Passed, reply: Reply): P
     case 'accepted':
       // A request that is only accepted would leave its client waiting for ever.
       if (message?.kind === 'request') return fail(context, passed, 'upstream_malformed')
-      if (passed.call.kind === 'end')
-        context.pending.end(ownerKey(ownerOf(passed.identity)), passed.read.session?.upstream ?? '')
+      if (passed.call.kind === 'end') forget(context, passed)
       finish(context, passed, { end: 'complete', status: 202 })
       return { kind: 'accepted', status: message ? 202 : 200, decision_id }
     case 'message': {
@@ -137,6 +136,13 @@ export function outcomeOf(screened: Screened): Partial<Outcome> & { end: Outcome
     ...(tool_error !== undefined && { tool_error }),
     ...(rpc_error !== undefined && { rpc_error }),
   }
+}
+
+/** The session is over: nobody asks or answers in it any more. */
+function forget({ pending, given }: Context, passed: Passed): void {
+  const between = betweenOf(passed)
+  pending.end(between.owner, between.session)
+  given.end(between)
 }
 
 /** The upstream gave no answer to pass on. */

@@ -3,13 +3,14 @@ import { recordedName } from '../log/pseudonym.ts'
 import { DENIED, errorText } from '../mcp/error.ts'
 import type { Era } from '../mcp/headers.ts'
 import { type RpcId, traceOf } from '../mcp/message.ts'
-import type { JsonLimits, JsonObject } from '../mcp/strict-json.ts'
+import { isObject, type JsonLimits, type JsonObject } from '../mcp/strict-json.ts'
 import { type Decision, permitDecided, permitProtocol } from '../pdp/decision.ts'
 import { ownerKey, ownerOf } from '../pdp/identity.ts'
 import type { Changes } from './changes.ts'
 import { deliver, finish } from './deliver.ts'
 import { denialMessage, denialText } from './denial.ts'
 import type { KnownTools } from './facts.ts'
+import type { Given } from './given.ts'
 import { type Asked, recorded, type Within } from './inner.ts'
 import { askAboutAnswers, type States } from './input-required.ts'
 import type { Pending } from './pending.ts'
@@ -45,6 +46,8 @@ export type Context = {
   tools: KnownTools
   /** requests of the server that wait for an answer of the client */
   pending: Pending
+  /** what client and server know of one another by ids of their own */
+  given: Given
   /** states that clients bring back (2026-07-28) */
   states: States
   tasks: Tasks
@@ -103,6 +106,7 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     if (!permit) return refuse(context, exchange, 'internal', read)
     if (read.answers && !context.pending.take(read.answers.key))
       return refuse(context, exchange, 'unexpected_response', read)
+    learnHosted(context, read)
     ports.count(judged.kind === 'decided' ? 'allowed' : 'protocol')
 
     const owner = ownerKey(ownerOf(judged.identity))
@@ -111,6 +115,15 @@ export function createHandler(context: Context): (arrival: Arrival) => Promise<A
     const reply = await ports.forward(permit, call)
     return deliver(context, { ...within, call }, reply)
   }
+}
+
+/** A client that answers with a task hosts it: the server will ask for it by the client's id (2025-11-25, "Tasks"). */
+function learnHosted({ given }: Context, { message, answers }: Read): void {
+  if (!answers || message?.kind !== 'response' || !isObject(message.result?.task)) return
+  const { key, asking } = answers
+  const { taskId } = message.result.task
+  if (typeof taskId === 'string' && !asking.method.startsWith('tasks/'))
+    given.add(key, 'task', taskId, { decision_id: asking.decision_id, method: asking.method })
 }
 
 /** The refusal of a decision, in the form that the method has for it. */

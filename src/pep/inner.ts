@@ -3,9 +3,10 @@ import { recordedName } from '../log/pseudonym.ts'
 import type { RpcId } from '../mcp/message.ts'
 import type { JsonObject } from '../mcp/strict-json.ts'
 import type { Decision } from '../pdp/decision.ts'
-import type { Identity } from '../pdp/identity.ts'
+import { type Identity, ownerKey, ownerOf } from '../pdp/identity.ts'
 import { type Draft, draftOfServerRequest, keyedDigest, type Parent, type Setting } from '../pdp/input.ts'
 import type { Item } from '../pdp/visible.ts'
+import type { Between } from './given.ts'
 import type { Context, Exchange } from './handle.ts'
 import type { Judgement } from './ports.ts'
 import type { Read } from './read.ts'
@@ -13,6 +14,21 @@ import type { RefusalReason } from './refusal.ts'
 
 /** An exchange whose caller is known: what its inner messages are asked about with. */
 export type Within = { exchange: Exchange; read: Read; identity: Identity }
+
+export const betweenOf = ({ read, identity }: Within): Between => ({
+  owner: ownerKey(ownerOf(identity)),
+  session: read.session?.upstream ?? '',
+})
+
+/** The server may say later that the page was seen to (2025-11-25, "URL Mode Elicitation"). */
+export function learnPage(
+  { given }: Context,
+  within: Within,
+  { elicitationId }: JsonObject,
+  parent: Parent,
+): void {
+  if (typeof elicitationId === 'string') given.add(betweenOf(within), 'page', elicitationId, parent)
+}
 
 export type Asked =
   | { kind: 'allowed'; decision_id: string }
@@ -142,6 +158,7 @@ export async function screenPages(
       return { ok: false, fault: 'upstream_malformed' }
     const asked = await ask(context, within, drafted.draft)
     if (asked.kind !== 'allowed') return { ok: false, fault: 'inner', asked }
+    learnPage(context, within, params, parentOf(within))
     pages.push(asJudged(params, drafted.draft))
   }
   return { ok: true, pages }

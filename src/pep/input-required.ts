@@ -156,7 +156,10 @@ export async function askAboutAnswers(
   for (const { method, response } of answers) {
     if (response.error || !carriesData(method, response)) continue
     const { result } = response
-    const draft = draftOfAnswer(method, { result }, settingWithin(context, within), parentOf(within))
+    const setting = settingWithin(context, within)
+    const draft = draftOfAnswer(method, { result }, setting, parentOf(within), (value) =>
+      keyedDigest(context.settings.digestKey, value),
+    )
     const asked = await ask(context, within, draft)
     if (asked.kind !== 'allowed') return asked
   }

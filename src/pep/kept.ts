@@ -1,5 +1,6 @@
 import { createChanges } from './changes.ts'
 import { createKnownTools } from './facts.ts'
+import { createGiven } from './given.ts'
 import type { Context } from './handle.ts'
 import { createStates } from './input-required.ts'
 import { createPending } from './pending.ts'
@@ -13,10 +14,11 @@ import { createTasks } from './tasks.ts'
 export const createKept = (
   secret: Uint8Array,
   now: () => number,
-): Pick<Context, 'sealer' | 'tools' | 'pending' | 'states' | 'tasks' | 'changes'> => ({
+): Pick<Context, 'sealer' | 'tools' | 'pending' | 'given' | 'states' | 'tasks' | 'changes'> => ({
   sealer: createSealer(secret),
   tools: createKnownTools(),
   pending: createPending(now),
+  given: createGiven(),
   states: createStates(secret),
   tasks: createTasks(secret),
   changes: createChanges(),

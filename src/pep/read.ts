@@ -136,6 +136,7 @@ function readAsking(
   const drafted = draftOf(opened.message, setting, {
     facts: (tool) => context.tools.lookup(owner, tool),
     digest: (value) => keyedDigest(context.settings.digestKey, value),
+    hosted: (id) => context.given.find({ owner, session: session?.upstream ?? '' }, 'task', id),
     ...(task && {
       task: {
         digest: keyedDigest(context.settings.digestKey, task.task.upstream),
@@ -184,13 +185,14 @@ function readAnswer(
   const key = { owner: claimedKey(arrival), session: session?.upstream ?? '', id: response.id }
   const asking = context.pending.find(key)
   const method = asking?.method ?? 'unknown'
+  const digest = (value: string) => keyedDigest(context.settings.digestKey, value)
   const answer = response.error ? { error: response.error } : { result: response.result }
   const read: Read = {
     ...at,
     id: null,
     message: asking ? withServersTask(context, arrival, response, asking.method) : response,
     method: carriesData(method, response) ? ANSWER : ANSWER_WITHOUT_DATA,
-    draft: draftOfAnswer(method, answer, setting, asking?.parent),
+    draft: draftOfAnswer(method, answer, setting, asking?.parent, digest),
     ...(session && { owner: session.owner }),
   }
   // Told only to one who is known: whether somebody was asked is not for others.

@@ -3,7 +3,7 @@ import { methodOf } from '../mcp/methods.ts'
 import { ownerKey, ownerOf } from '../pdp/identity.ts'
 import { draftOfServerRequest, keyedDigest } from '../pdp/input.ts'
 import type { Context } from './handle.ts'
-import { asJudged, ask, parentOf, reject, settingWithin, type Within } from './inner.ts'
+import { asJudged, ask, betweenOf, learnPage, parentOf, reject, settingWithin, type Within } from './inner.ts'
 import type { Call } from './ports.ts'
 import type { RefusalReason } from './refusal.ts'
 
@@ -46,9 +46,13 @@ export function createServerRequests(context: Context, within: Within & { call: 
       const { _meta } = message.params
       return { ...message, params: _meta === undefined ? {} : { _meta } }
     }
+    const { taskId } = message.params
+    const hosted =
+      typeof taskId === 'string' ? context.given.find(betweenOf(within), 'task', taskId) : undefined
     const drafted = draftOfServerRequest(message, settingWithin(context, within), {
       digest: (value) => keyedDigest(settings.digestKey, value),
       parent,
+      ...(hosted && { hosted }),
     })
     if (!drafted.ok) return no(drafted.fault)
     const { draft } = drafted
@@ -57,6 +61,7 @@ export function createServerRequests(context: Context, within: Within & { call: 
     const { decision_id } = asked
     const full = pending.add(key, { method: request.method, decision_id, parent, at: ports.now() })
     if (full) return no(full === 'repeated' ? 'duplicate_id' : 'too_many', decision_id)
+    if (draft.elicitation?.mode === 'url') learnPage(context, within, message.params, parent)
     return { ...message, params: asJudged(message.params, draft) }
   }
 }

@@ -8,7 +8,7 @@ import { failureText, finish, outcomeOf, type Passed, textOf } from './deliver.t
 import { readUpstream, type Screened, screen, screenResult } from './filter.ts'
 import { createFollower, SUBSCRIPTION_ID } from './follow.ts'
 import type { Context } from './handle.ts'
-import { visibleTo } from './inner.ts'
+import { betweenOf, visibleTo } from './inner.ts'
 import { answeredOf, requestOf } from './place.ts'
 import type { StreamItem, UpstreamFrame } from './ports.ts'
 import type { RefusalReason } from './refusal.ts'
@@ -170,6 +170,10 @@ async function notificationFor(
     return key !== undefined && (await isVisible(context, passed, { kind: 'resource', key }))
       ? message
       : undefined
+  }
+  if (method === 'notifications/elicitation/complete') {
+    const { elicitationId: id } = message.params
+    return typeof id === 'string' && context.given.find(betweenOf(passed), 'page', id) ? message : undefined
   }
   const own = ofOwnTask(context, passed, message)
   if (!own || !(await isVisible(context, passed, own.item))) return undefined

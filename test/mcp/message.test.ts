@@ -224,7 +224,7 @@ describe('A28 the table of methods', () => {
         "to_client notifications/resources/list_changed notification protocol xxxxx",
         "to_client notifications/resources/updated notification filter xxxxx",
         "to_client notifications/subscriptions/acknowledged notification protocol ----x",
-        "to_client notifications/elicitation/complete notification protocol ---x-",
+        "to_client notifications/elicitation/complete notification filter ---x-",
         "to_client notifications/tasks/status notification filter ---x-",
         "to_client notifications/tasks notification filter ----x",
       ]

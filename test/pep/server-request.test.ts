@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Identity } from '../../src/pdp/identity.ts'
+import { createGiven } from '../../src/pep/given.ts'
 import type { Call, Reply } from '../../src/pep/ports.ts'
 import {
   alice,
@@ -296,4 +297,125 @@ describe('an error that wants pages opened (2025-11-25, -32042)', () => {
     const world = handlerIn({ judge: judging(() => true), reply: reply('https://a@evil.example/') })
     expect(json(await ask(world)).error.code).toBe(502)
   })
+})
+
+describe('a task that the client hosts', () => {
+  const asked = { ...sampling, params: { ...sampling.params, task: { ttl: 1000 } } }
+  const hosted = (taskId: string) => ({ result: { task: { taskId, status: 'working' } } })
+  const about = (taskId: string) => ({ jsonrpc: '2.0', id: 8, method: 'tasks/result', params: { taskId } })
+  const start = async (requests: object[]) => {
+    const world = asking([asked])
+    await itemsOf(await ask(world))
+    expect(await answer(world, { id: 7, ...hosted('of-the-client') })).toMatchObject({ status: 202 })
+    const next = handlerIn({
+      judge: judging(() => true),
+      reply: (c) => (c.kind === 'open' ? stream(...requests) : { kind: 'accepted' }),
+      kept: world.kept,
+    })
+    return { world, next }
+  }
+  const open = async (at: ReturnType<typeof handlerIn>, as = alice, more = headers) =>
+    itemsOf(await at.handle(arrival('', { verb: 'GET', headers: more, ...by(as) })))
+
+  test('is the client’s where it said so in this session, and goes back to what asked for it', async () => {
+    const { world, next } = await start([about('of-the-client')])
+    const started = world.questions.find(({ draft }) => draft.method === 'sampling/createMessage')
+    expect(await open(next)).toEqual([about('of-the-client')])
+    expect(next.questions.at(-1)?.draft).toMatchObject({
+      method: 'tasks/result',
+      task: { owner: 'same', digest: expect.stringMatching(/^hmac:/) },
+      parent: { method: 'sampling/createMessage' },
+      params: {},
+    })
+    expect(started).toBeDefined()
+    const note = {
+      method: 'notifications/tasks/status',
+      params: { taskId: 'of-the-client', status: 'completed' },
+    }
+    expect(await answer(next, note)).toMatchObject({ status: 202 })
+    expect(next.questions.at(-1)?.draft).toMatchObject({
+      task: { owner: 'same' },
+      parent: { method: 'sampling/createMessage' },
+      params: { status: 'completed' },
+    })
+    expect(JSON.parse(next.calls.at(-1)?.text ?? '').params.taskId).toBe('of-the-client')
+    // No policy and no record sees the id itself.
+    const seen = JSON.stringify([world.questions, next.questions, world.lines, next.lines])
+    expect(seen).not.toContain('of-the-client')
+  })
+
+  test('of an id that it did not give is told to the policy as not known', async () => {
+    const { next } = await start([about('made-up')])
+    await open(next)
+    expect(next.questions.at(-1)?.draft.task).toMatchObject({ owner: 'unknown' })
+    const elsewhere = { ...headers, sessionId: session(alice, 'up-2', VERSION) }
+    const { next: other } = await start([about('of-the-client')])
+    await open(other, alice, elsewhere)
+    expect(other.questions.at(-1)?.draft.task).toMatchObject({ owner: 'unknown' })
+  })
+
+  test('is forgotten with its session', async () => {
+    const { next } = await start([about('of-the-client')])
+    await next.handle(arrival('', { verb: 'DELETE', headers, ...by(alice) }))
+    await open(next)
+    expect(next.questions.at(-1)?.draft.task).toMatchObject({ owner: 'unknown' })
+  })
+})
+
+describe('word that a page was seen to', () => {
+  const complete = (elicitationId: unknown) => ({
+    jsonrpc: '2.0',
+    method: 'notifications/elicitation/complete',
+    params: { elicitationId },
+  })
+  test('reaches the one who was given the page, and no other session', async () => {
+    const world = asking([page('https://login.acme.com/'), complete('x'), complete('y'), complete(1)])
+    expect(await itemsOf(await ask(world))).toEqual([page('https://login.acme.com/'), complete('x'), done])
+    const other = handlerIn({
+      judge: judging(() => true),
+      reply: () => stream(complete('x')),
+      kept: world.kept,
+    })
+    const elsewhere = { ...headers, sessionId: session(alice, 'up-2', VERSION) }
+    const open = (more: typeof headers) =>
+      other.handle(arrival('', { verb: 'GET', headers: more, ...by(alice) }))
+    expect(await itemsOf(await open(elsewhere))).toEqual([])
+    expect(await itemsOf(await open(headers))).toEqual([complete('x')])
+  })
+
+  test('reaches nobody where the page was denied', async () => {
+    const world = asking([page('https://evil.example/'), complete('x')], ({ elicitation }) => !elicitation)
+    expect(await itemsOf(await ask(world))).toEqual([done])
+  })
+
+  test('reaches the one whose error wanted the page opened', async () => {
+    const data = {
+      elicitations: [{ mode: 'url', elicitationId: 'a', url: 'https://login.acme.com/', message: 'm' }],
+    }
+    const error = { code: -32042, message: 'sign in', data }
+    const world = handlerIn({
+      judge: judging(() => true),
+      reply: (c) => (c.kind === 'open' ? stream(complete('a')) : message({ jsonrpc: '2.0', id: 1, error })),
+    })
+    await ask(world)
+    const opened = await world.handle(arrival('', { verb: 'GET', headers, ...by(alice) }))
+    expect(await itemsOf(opened)).toEqual([complete('a')])
+  })
+})
+
+test('what was given is bounded: the session that was not heard of for the longest loses the oldest', () => {
+  const given = createGiven({ session: 2, all: 3, id: 10 })
+  const parent = { decision_id: 'd', method: 'sampling/createMessage' }
+  const of = (session: string) => ({ owner: 'alice', session })
+  const known = (session: string, ...ids: string[]) =>
+    ids.map((id) => given.find(of(session), 'task', id) !== undefined)
+  for (const id of ['1', '2', '3', 'longer than it may be', '']) given.add(of('a'), 'task', id, parent)
+  expect(known('a', '1', '2', '3', 'longer than it may be', '')).toEqual([false, true, true, false, false])
+  expect(given.find(of('a'), 'page', '2')).toBe(undefined)
+  given.add(of('b'), 'task', '1', parent)
+  given.add(of('b'), 'task', '2', parent)
+  expect(known('a', '2', '3')).toEqual([false, true])
+  given.end(of('a'))
+  given.add(of('c'), 'task', '1', parent)
+  expect([...known('b', '1', '2'), ...known('c', '1')]).toEqual([true, true, true])
 })
