@@ -43,7 +43,7 @@ const COMMANDS: [command: RegExp, how: How][] = [
   [/^kubectl apply -k /, { not: 'there is no cluster; the same is rendered and validated' }],
   [/^deploy\/compose\/prepare\.sh$/, { by: 'test/deploy/compose.test.ts' }],
   [/^GITHUB_CLIENT_ID=.* deploy\/compose\/prepare\.sh$/, { by: 'test/deploy/compose.test.ts' }],
-  [/^docker compose exec sidecar /, { by: 'test/containers/compose.test.ts' }],
+  [/^docker compose (exec sidecar|logs) /, { by: 'test/containers/compose.test.ts' }],
   [/^docker compose --profile demo up --wait/, { by: 'test/containers/compose.test.ts' }],
   [/^docker compose --profile '\*' down$/, { by: 'test/containers/compose.test.ts' }],
   [/^docker compose --profile (github|demo --profile siem) up --wait$/, { not: NO_REGISTRY }],
