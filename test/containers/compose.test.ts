@@ -89,7 +89,7 @@ describe('docker compose --profile demo, with a stand-in that signs assertions a
       tail: /merge_pull_request/,
       explain: /merge_pull_request/,
       // The stand-in asks nobody to sign in: the sidecar's answer says so, and the rest is in order.
-      doctor: /fault {2}route: \S+ let somebody without an identity through[^]*\n1 fault\(s\) found/,
+      doctor: /fault {2}route: \S+ let somebody without an identity through[\s\S]*\n1 fault\(s\) found/,
       logs: /"msg":"listening"/,
     }
     for (const command of commands) {

@@ -16,6 +16,7 @@ type Service = {
   network_mode?: string
   profiles?: string[]
   command?: string[]
+  secrets?: unknown[]
   read_only?: boolean
   cap_drop?: string[]
   restart?: string
@@ -46,6 +47,15 @@ describe('compose.yaml', () => {
     }
     expect(file.services.github?.command).toContain('--listen-host=127.0.0.1')
     expect(file.services.sidecar?.ports).toBeUndefined()
+  })
+
+  test('Pomerium is given its file under a name that says its form, and Dex under one that is no template', () => {
+    const { pomerium, dex } = file.services
+    const target = pomerium?.command?.[1]?.replace('/run/secrets/', '')
+    expect(target).toMatch(/\.yaml$/)
+    expect(pomerium?.secrets).toContainEqual({ source: 'pomerium_config', target })
+    // Dex's image would have a *.yaml filled in by a program of its own, with $ as it pleases.
+    expect(dex?.command).toEqual(['dex', 'serve', '/run/secrets/dex_config'])
   })
 
   test('is what docker compose takes', ({ skip }) => {
