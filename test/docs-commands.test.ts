@@ -23,6 +23,7 @@ const PAGES = [
 const WHOLE: Record<string, string> = {
   'docs/bundles.md': 'test/docs-bundles.test.ts',
   'docs/commands.md': 'test/commands/policy.test.ts',
+  'docs/policy-repository.md': 'test/docs-policy-repository.test.ts',
   'docs/records.md': 'test/commands/record.test.ts',
 }
 

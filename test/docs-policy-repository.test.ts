@@ -146,7 +146,9 @@ test.skipIf(noOpa || lacks.length > 0)(
       } else if (kind === 'sh') run(text)
     }
     expect(pushed).toBe(1)
-    run('make build verify KEY=key.pem')
+    expect(run('make build verify KEY=key.pem')).toMatch(
+      /^bundle grants: revision grants-3, data only, signed with the key default, sequence 3, roots /m,
+    )
     publish('make push REGISTRY=registry.example.com/acme')
     await inForce('grants-3')
     expect(denied(await ask('get_commit', 'site'))).toBe(true)

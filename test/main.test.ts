@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { createIssuer } from './support/assertions.ts'
+import { startBundleServer } from './support/bundle-server.ts'
+import { dataBundle } from './support/bundles.ts'
 import { sidecarConfig, startSidecar } from './support/sidecar.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -73,7 +75,7 @@ test('check says that a sound configuration is sound', async () => {
     code: 0,
     last: 'the configuration is sound',
   })
-  expect(stdout).toContain('entrypoints: mcp/main/decision, mcp/main/visible, system/log/')
+  expect(stdout).toContain('mcp: entrypoints mcp/main/decision, mcp/main/visible, system/log/')
 })
 
 test('check says what is wrong with bundles, all of it', async () => {
@@ -85,8 +87,44 @@ test('check says what is wrong with bundles, all of it', async () => {
   expect(one.stderr).toContain('bundle mcp: not a gzipped tar')
   const data = fileURLToPath(new URL('../bundles/default', import.meta.url))
   const none = await cli(['check', ...plugins, '--bundle', data])
-  expect(none).toMatchObject({ code: 1, stdout: '' })
+  expect(none).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^bundle mcp: revision none, data only/),
+  })
   expect(none.stderr).toContain('exactly one bundle must carry policy.wasm')
+})
+
+test('check looks into what services have where it is told to', async () => {
+  const { plugins } = sidecarConfig({ upstream: 'http://127.0.0.1:1/mcp', jwks: createIssuer().jwks }, '/tmp')
+  const server = await startBundleServer()
+  const data = (sequence: number) =>
+    dataBundle(['config/banned'], { config: { banned: {} } }, { revision: 'r1', metadata: { sequence } })
+  server.serve('/data.tar.gz', await data(7))
+  const sets = Object.entries({
+    plugins,
+    services: { policies: { url: server.url } },
+    bundles: {
+      mcp: { resource: fileURLToPath(new URL('../bundles/default.tar.gz', import.meta.url)) },
+      data: { service: 'policies', resource: 'data.tar.gz' },
+    },
+  }).flatMap(([key, value]) => ['--set', `${key}=${JSON.stringify(value)}`])
+  const without = await cli(['check', ...sets])
+  expect(without).toMatchObject({ code: 0 })
+  expect(without.stdout).toContain('bundle data comes from the service policies: --fetch looks into it\n')
+  expect(server.requests()).toEqual([])
+  const fetched = await cli(['check', '--fetch', ...sets])
+  expect(fetched).toMatchObject({ code: 0 })
+  expect(fetched.stdout).toContain(
+    'bundle data: revision r1, data only, signature not verified (no keys), sequence 7, roots config/banned\n',
+  )
+  expect(fetched.stdout).toMatch(
+    /^bundle mcp: revision sha256:\w+, policy, .*roots mcp\/main .*config\/servers$/m,
+  )
+  expect(fetched.stdout).toContain('mcp + data: entrypoints mcp/main/decision')
+  await server.close()
+  const away = await cli(['check', '--fetch', ...sets])
+  expect(away).toMatchObject({ code: 1 })
+  expect(away.stderr).toMatch(/bundle data: the service cannot be reached: .*ECONNREFUSED/)
 })
 
 test('a port that is taken is exit code 1', async () => {

@@ -27,7 +27,7 @@ test('its configuration is sound, as its own command says', async () => {
   const args = ['src/main.ts', 'check', '--config-file', join(folder, 'sidecar.yaml')]
   const env = { PATH: process.env.PATH, GITHUB_TOKEN: 't', SESSION_KEY: 'a key of sixteen and more' }
   expect((await run(process.execPath, args, { cwd: root, env })).stdout).toMatch(
-    /^bundle mcp: revision sha256:\w+\nentrypoints: .*\nthe configuration is sound\n$/,
+    /^bundle mcp: revision sha256:\w+, policy, .*\nmcp: entrypoints .*\nthe configuration is sound\n$/,
   )
   rmSync(folder, { recursive: true })
 })

@@ -1,6 +1,6 @@
 import type { ServiceClient } from '../services/client.ts'
 import type { Delivered } from './activation.ts'
-import { type Answer, askService } from './bundle-service.ts'
+import { type Answer, type Asked, askService } from './bundle-service.ts'
 import { BundleError } from './failure.ts'
 import { pull } from './oci.ts'
 import { createRegistry } from './registry.ts'
@@ -26,27 +26,37 @@ const RETRY = 100
 const WHOLE = 600_000
 /** Milliseconds before an answer that brought nothing new is asked for again where the server should have waited. */
 const HASTY = 1_000
+/** How a source is asked once: as a bundle service, or as a registry. */
+export function createFetch(
+  name: string,
+  source: Extract<BundleSource, { kind: 'service' }>,
+  client: ServiceClient,
+): (asked: Asked) => Promise<Answer> {
+  const { oci, service, limits } = source
+  if (!oci) return (asked) => askService(name, source, client, asked)
+  const registry = createRegistry(name, service, oci.repository, client)
+  return ({ etag, signal }) => pull(name, oci, registry, { etag, most: limits.bytes, signal })
+}
+
 /** Polls a bundle service (OPA docs, "Bundle Service API"), or an OCI registry, until the signal fires. */
 export async function download(
   name: string,
   source: Extract<BundleSource, { kind: 'service' }>,
   ports: DownloadPorts,
 ): Promise<void> {
-  const { polling, limits } = source
+  const { polling } = source
   /** of what is active, or waits for other bundles */
   let etag: string | undefined
   let waits = false
   let failures = 0
 
-  const registry = source.oci && createRegistry(name, source.service, source.oci.repository, ports.client)
+  const fetchFrom = createFetch(name, source, ports.client)
   const ask = (): Promise<Answer> => {
     const wait = waits ? polling.longPoll : undefined
     const patience = wait === undefined ? WHOLE : WHOLE + wait * 1000
     const signal = AbortSignal.any([ports.signal, AbortSignal.timeout(patience)])
     ports.news.requested(name)
-    return registry && source.oci
-      ? pull(name, source.oci, registry, { etag, most: limits.bytes, signal })
-      : askService(name, source, ports.client, { etag, wait, signal })
+    return fetchFrom({ etag, wait, signal })
   }
 
   /** @returns whether it went well, and whether it brought anything */
@@ -98,7 +108,7 @@ export function backOff(failures: number, most: number, random: number): number 
 }
 
 /** The network's own words, which the library puts below its own. */
-function reasonOf(thrown: unknown): string {
+export function reasonOf(thrown: unknown): string {
   if (!(thrown instanceof Error)) return String(thrown)
   const cause = thrown.cause instanceof Error ? ` (${thrown.cause.message})` : ''
   return `the service cannot be reached: ${thrown.message || ((thrown as NodeJS.ErrnoException).code ?? thrown.name)}${cause}`

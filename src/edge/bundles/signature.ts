@@ -30,9 +30,10 @@ const LIMITS = { bytes: 16 << 20, depth: 16, keys: 500_000, string: 16 << 20 }
 
 /**
  * Every file is in the one signature, with its hash, and every file of the signature is there.
+ * @returns the name of the key
  * @throws BundleError
  */
-export function checkSignature(name: string, files: Files, signing: Signing): void {
+export function checkSignature(name: string, files: Files, signing: Signing): string {
   const no = (text: string) => new BundleError('signature', `bundle ${name}: ${text}`)
   const bytes = files.get(SIGNATURES)
   if (!bytes) throw no(`it is not signed (no ${SIGNATURES}), and keys are configured`)
@@ -43,7 +44,7 @@ export function checkSignature(name: string, files: Files, signing: Signing): vo
   const { signatures } = document
   if (!Array.isArray(signatures) || signatures.length !== 1 || typeof signatures[0] !== 'string')
     throw no(`${SIGNATURES} must hold exactly one signature`)
-  const signed = signedFiles(signatures[0], signing, no)
+  const { key, signed } = signedFiles(signatures[0], signing, no)
   const excluded = signing.exclude.map(globOf)
   for (const [file, content] of files) {
     if (file === SIGNATURES) continue
@@ -64,12 +65,13 @@ export function checkSignature(name: string, files: Files, signing: Signing): vo
   }
   const [missing] = signed.keys()
   if (missing !== undefined) throw no(`${missing} is in its signature and is missing`)
+  return key
 }
 
 type Entry = { hash: string; algorithm: string }
 type No = (text: string) => BundleError
 
-function signedFiles(token: string, signing: Signing, no: No): Map<string, Entry> {
+function signedFiles(token: string, signing: Signing, no: No): { key: string; signed: Map<string, Entry> } {
   const parts = token.split('.')
   if (parts.length !== 3 || !parts.every((part) => /^[A-Za-z0-9_-]+$/.test(part)))
     throw no('its signature is not a compact JWT')
@@ -98,7 +100,7 @@ function signedFiles(token: string, signing: Signing, no: No): Map<string, Entry
     if (files.has(file.name)) throw no(`its signature has ${file.name} twice`)
     files.set(file.name, { hash: file.hash, algorithm: String(file.algorithm ?? '') })
   }
-  return files
+  return { key: id, signed: files }
 }
 
 function holds({ algorithm, pem }: VerifyKey, data: Buffer, signature: Buffer): boolean {

@@ -40,6 +40,8 @@ type Bundle = {
   data: JsonObject
   manifest: JsonObject
   roots: string[]
+  /** the key of its signature, where there are keys to verify with */
+  signedBy: string | undefined
 }
 
 const CONTRACT = 1
@@ -87,9 +89,27 @@ export async function readPolicy(sources: Source[], path: string): Promise<Polic
   return activate(bundles, path)
 }
 
+/** What a bundle alone says of itself. */
+export type Told = {
+  revision: string | undefined
+  roots: string[]
+  sequence: number | undefined
+  signedBy: string | undefined
+  wasm: boolean
+}
+
+/** One bundle, without the others that it may need: form, signature, roots. @throws BundleError */
+export async function readOne(source: Source): Promise<Told> {
+  const { manifest, roots, sequence, signedBy, wasm } = await readBundle(source)
+  return { revision: revisionOf(manifest), roots, sequence, signedBy, wasm: wasm !== undefined }
+}
+
+const revisionOf = ({ revision }: JsonObject): string | undefined =>
+  typeof revision === 'string' && revision !== '' ? revision : undefined
+
 async function readBundle({ name, content, limits, signing }: Source): Promise<Bundle> {
   const files = await unpack(name, content, limits)
-  if (signing) checkSignature(name, files, signing)
+  const signedBy = signing && checkSignature(name, files, signing)
   const manifest = readDocument(name, '.manifest', files.get('.manifest')) ?? {}
   const roots = manifest.roots ?? ['']
   if (!Array.isArray(roots) || !roots.every((root) => typeof root === 'string')) {
@@ -111,6 +131,7 @@ async function readBundle({ name, content, limits, signing }: Source): Promise<B
     manifest,
     roots: owned,
     sequence: sequenceOf(name, data, manifest),
+    signedBy,
   }
 }
 
@@ -203,8 +224,8 @@ function activate(bundles: Bundle[], path: string): Policy {
   }
   const revisions: Policy['revisions'] = {}
   for (const { name, manifest } of bundles) {
-    revisions[name] =
-      typeof manifest.revision === 'string' && manifest.revision !== '' ? { revision: manifest.revision } : {}
+    const revision = revisionOf(manifest)
+    revisions[name] = revision === undefined ? {} : { revision }
   }
   const sequences = Object.fromEntries(
     bundles.flatMap(({ name, sequence }) => (sequence === undefined ? [] : [[name, sequence]])),
