@@ -16,7 +16,7 @@ import { type Asked, screenPages, visibleTo, type Within } from './inner.ts'
 import { screenInputRequests } from './input-required.ts'
 import { thingOf } from './place.ts'
 import { namedBy } from './side-doors.ts'
-import { itemsOfTasks, renameTasks } from './task-results.ts'
+import { itemOfTask, itemsOfTasks, renameTasks } from './task-results.ts'
 
 /** Results may be larger than calls: files, logs, lists. */
 const LIMITS = { ...DEFAULT_JSON_LIMITS, bytes: 16 << 20, keys: 500_000, string: 8 << 20 }
@@ -64,7 +64,8 @@ export async function screen(
   if (response.id !== request.id) return { ok: false, fault: 'upstream_malformed' }
   const { id } = response
   // An answer that comes later than its call: what that named must still be visible.
-  const late = within.read.place?.call && thingOf(within.read.place.call)
+  const { place, task } = within.read
+  const late = place?.call && (thingOf(place.call) ?? (task && itemOfTask(context, task.task)))
   if (late) {
     const judged = await visibleTo(context, within, [late])
     if (judged.kind !== 'visible') return { ok: false, fault: 'visible_undecided' }

@@ -15,7 +15,7 @@ export type Place = {
   /** the call whose stream it is; undefined: the stream of the session itself */
   call?: Answered
 }
-/** `name`: of the tool or prompt that is called, or the URI that is read */
+/** `name`: of the tool or prompt that is called, the URI that is read, or the client's id of the task asked about */
 export type Answered = { decision_id: string; id: RpcId; method: string; name?: string }
 
 /** Who may use an event id, and on which session of the upstream; empty where it has none. */
@@ -66,10 +66,24 @@ const KINDS: Record<string, ItemKind> = {
   'resources/read': 'resource',
 }
 
-/** What must be known of a request to screen its answer later; undefined where that is more than is sealed. */
-export function answeredOf(decision_id: string, { id, method, params }: Request): Answered | undefined {
+/** Methods that ask about one task. */
+const OF_TASK = ['tasks/get', 'tasks/result', 'tasks/cancel']
+/** The client's id of the task that a stream is about; it says whose task it is, and what it came of. */
+export const taskOf = ({ method, name }: Answered): string | undefined =>
+  OF_TASK.includes(method) ? (name ?? '') : undefined
+
+/**
+ * What must be known of a request to screen its answer later; undefined where that is more than is sealed.
+ * @param task the client's id of the one that it names
+ */
+export function answeredOf(
+  decision_id: string,
+  { id, method, params }: Request,
+  task: string | undefined,
+): Answered | undefined {
   const { list, mirrored } = methodToServer(method) ?? {}
-  if (!(method in KINDS) && (list === undefined || list.kind === 'task')) return undefined
+  if (OF_TASK.includes(method) && task !== undefined) return { decision_id, id, method, name: task }
+  if (!(method in KINDS) && list === undefined) return undefined
   const name = mirrored && params[mirrored]
   return { decision_id, id, method, ...(typeof name === 'string' && { name }) }
 }

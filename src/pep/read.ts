@@ -34,7 +34,7 @@ import {
 import type { Context, Exchange } from './handle.ts'
 import { type InputAnswer, readInputAnswers, type State, targetOf } from './input-required.ts'
 import type { Asking, AskingKey } from './pending.ts'
-import type { Answered, Place } from './place.ts'
+import { type Answered, type Place, taskOf } from './place.ts'
 import type { Arrival, Call } from './ports.ts'
 import type { RefusalReason } from './refusal.ts'
 import type { Session } from './session.ts'
@@ -133,17 +133,12 @@ function readAsking(
   const opened = openTokens(context, arrival, message)
   if (!opened.ok) return no(opened.reason)
   const { task, state } = opened
+  const digest = (value: string) => keyedDigest(context.settings.digestKey, value)
   const drafted = draftOf(opened.message, setting, {
     facts: (tool) => context.tools.lookup(owner, tool),
-    digest: (value) => keyedDigest(context.settings.digestKey, value),
+    digest,
     hosted: (id) => context.given.find({ owner, session: session?.upstream ?? '' }, 'task', id),
-    ...(task && {
-      task: {
-        digest: keyedDigest(context.settings.digestKey, task.task.upstream),
-        owner: 'same',
-        ...(task.task.tool !== undefined && { tool: task.task.tool }),
-      },
-    }),
+    ...(task && { task: draftTask(task.task, digest) }),
   })
   if (!drafted.ok) return no(drafted.fault)
   const asked = task ? context.tasks.asked(task.task) : state?.asked
@@ -324,15 +319,33 @@ export function readStream(context: Context, exchange: Exchange): ReadResult {
   const owner = session?.owner ?? claimedOwnerOf(arrival)
   const place = owner && context.sealer.places.open(lastEventId, { upstream: session?.upstream ?? '', owner })
   if (!place) return { ok: true, read: { ...read, refusal: 'unknown_event' } }
-  draft.params = { lastEventId: keyedDigest(context.settings.digestKey, lastEventId) }
-  if (place.call) draft.parent = parentOf(place.call)
-  return { ok: true, read: { ...read, place } }
+  const digest = (value: string) => keyedDigest(context.settings.digestKey, value)
+  const token = place.call && taskOf(place.call)
+  const task = token === undefined ? undefined : context.tasks.open(token)
+  // It was sealed with the place, for the same owner.
+  if (token !== undefined && !(task && sameOwner(task.owner, owner)))
+    return { ok: true, read: { ...read, refusal: 'unknown_event' } }
+  draft.params = { lastEventId: digest(lastEventId) }
+  if (place.call) draft.parent = parentOf(place.call, task)
+  if (task) draft.task = draftTask(task, digest)
+  return { ok: true, read: { ...read, place, ...(task && token !== undefined && { task: { token, task } }) } }
 }
 
-const parentOf = ({ decision_id, method, name }: Answered): NonNullable<Draft['parent']> => ({
-  decision_id,
-  method,
-  ...(method === 'tools/call' && name !== undefined && { tool: name }),
+const parentOf = (
+  { decision_id, method, name }: Answered,
+  task: Task | undefined,
+): NonNullable<Draft['parent']> => {
+  const tool = method === 'tools/call' ? name : task?.tool
+  return { decision_id, method, ...(tool !== undefined && { tool }) }
+}
+
+const draftTask = (
+  { upstream, tool }: Task,
+  digest: (value: string) => string,
+): NonNullable<Draft['task']> => ({
+  digest: digest(upstream),
+  owner: 'same',
+  ...(tool !== undefined && { tool }),
 })
 
 /**

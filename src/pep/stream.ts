@@ -145,7 +145,7 @@ function placeOf(
   if (read.era === 'modern') return {}
   const holder = { upstream: read.session?.upstream ?? '', owner: ownerOf(identity) }
   const asked = read.message?.kind === 'request' ? read.message : undefined
-  const call = asked ? answeredOf(exchange.decision_id, asked) : read.place?.call
+  const call = asked ? answeredOf(exchange.decision_id, asked, read.task?.token) : read.place?.call
   const place = id === undefined || (asked && !call) ? undefined : { id, ...(call && { call }) }
   const sealed = place && context.sealer.places.seal(place, holder)
   return { ...(sealed !== undefined && { id: sealed }), ...(retry !== undefined && { retry }) }

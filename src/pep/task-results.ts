@@ -40,7 +40,7 @@ export function renameTasks(
 }
 
 /** The item of a task: shown to those who may know of its tool. */
-const itemOf = ({ settings }: Context, { upstream, tool, method }: Task): Item => ({
+export const itemOfTask = ({ settings }: Context, { upstream, tool, method }: Task): Item => ({
   kind: 'task',
   key: tool ?? method,
   digest: keyedDigest(settings.digestKey, upstream),
@@ -53,7 +53,7 @@ export function itemsOfTasks(context: Context, { identity }: Within, result: Jso
   const own = tasks.flatMap((thing) => {
     const id = taskIdOf(thing.taskId)
     const known = id === undefined ? undefined : context.tasks.known(ownerOf(identity), id)
-    return known ? [{ thing: { ...thing, taskId: known.token }, item: itemOf(context, known.task) }] : []
+    return known ? [{ thing: { ...thing, taskId: known.token }, item: itemOfTask(context, known.task) }] : []
   })
   return {
     items: own.map(({ item }) => item),
@@ -77,7 +77,7 @@ export function ofOwnTask(
   const own = (other: string) => context.tasks.known(ownerOf(identity), other)?.token
   return {
     params: { ...renameRelated(params, own), taskId: token },
-    item: itemOf(context, task),
+    item: itemOfTask(context, task),
     task,
     token,
   }

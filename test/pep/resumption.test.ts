@@ -8,6 +8,7 @@ import { createKept } from '../../src/pep/kept.ts'
 import { createPlaces } from '../../src/pep/place.ts'
 import type { Answer, Arrival, Call, Question, StreamItem, UpstreamFrame } from '../../src/pep/ports.ts'
 import { createSealer, type Session } from '../../src/pep/session.ts'
+import { createTasks } from '../../src/pep/tasks.ts'
 
 const alice: Identity = {
   source: 'pomerium',
@@ -268,5 +269,60 @@ describe('resuming', () => {
     const stream = handlerIn([frame(said)])
     expect(await itemsOf(await stream.resume(ofSession))).toEqual([])
     expect(stream.lines.at(-1)?.custom).toMatchObject({ dropped: 1, end: 'complete' })
+  })
+})
+
+describe('the stream of what a task came to', () => {
+  const of = (owner = session.owner) =>
+    createTasks(SECRET).seal({ upstream: 'task-1', owner, method: 'tools/call', tool: 'get_me' })
+  const about = (method: string, taskId = of()) => ({ id: 7, method, params: { taskId } })
+  const result = {
+    content: [
+      { type: 'text', text: 'a secret' },
+      { type: 'resource_link', uri: 'test://hidden', name: 'h' },
+    ],
+  }
+  const sees = (key: string) => key === 'get_me'
+
+  test('is resumed by who started it, also after a restart, and screened as the answer to the call', async () => {
+    const world = handlerIn([frame({ id: 7, result }, 'up/1')], sees)
+    const [item] = await itemsOf(await world.resume(await placeIn(about('tasks/result'))))
+    expect(JSON.parse(item?.text ?? '').result.content).toEqual([{ type: 'text', text: 'a secret' }])
+    expect(sealer.places.open(item?.id ?? '', session)).toMatchObject({ call: { method: 'tasks/result' } })
+    expect(world.questions[0]?.draft).toMatchObject({
+      method: 'stream/open',
+      task: { owner: 'same', tool: 'get_me', digest: expect.stringMatching(/^hmac:/) },
+      parent: { method: 'tasks/result', tool: 'get_me' },
+    })
+  })
+
+  test('is withheld where its tool is not granted any more', async () => {
+    const world = handlerIn([frame({ id: 7, result })], () => false)
+    const [item] = await itemsOf(await world.resume(await placeIn(about('tasks/result'))))
+    expect(item?.text).not.toContain('a secret')
+    expect(item?.text).toContain('no_longer_granted')
+  })
+
+  test('has the client’s id of the task', async () => {
+    const status = { taskId: 'task-1', status: 'working' }
+    const world = handlerIn([frame({ id: 7, result: status })], sees)
+    const [item] = await itemsOf(await world.resume(await placeIn(about('tasks/get'))))
+    expect(JSON.parse(item?.text ?? '').result).toEqual({ ...status, taskId: of() })
+    const other = handlerIn([frame({ id: 7, result: { ...status, taskId: 'task-2' } })], sees)
+    const [none] = await itemsOf(await other.resume(await placeIn(about('tasks/get'))))
+    expect(JSON.parse(none?.text ?? '').error.code).toBe(502)
+  })
+
+  test('of another person’s task is 404', async () => {
+    const stolen = of({ ...session.owner, subject: 'bob' })
+    const place = { id: 'up/0', call: { decision_id: 'd', id: 7, method: 'tasks/result', name: stolen } }
+    const world = handlerIn([frame({ id: 7, result })], sees)
+    for (const name of [stolen, 'task-1', undefined]) {
+      const { name: _, ...rest } = place.call
+      const call = name === undefined ? rest : { ...rest, name }
+      const token = sealer.places.seal({ ...place, call }, session) ?? ''
+      expect(await world.resume(token)).toMatchObject({ status: 404 })
+    }
+    expect(world.calls).toEqual([])
   })
 })
