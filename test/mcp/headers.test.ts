@@ -49,7 +49,7 @@ describe('legacy: the version is the header’s or the session’s', () => {
   test('none is 2025-03-26', () => expect(say(request('ping'), {})).toBe('legacy 2025-03-26'))
   test('D11 the session’s holds where there is none', () =>
     expect(say(request('ping'), {}, '2025-06-18')).toBe('legacy 2025-06-18'))
-  test('D11 another can neither lower nor raise the session’s', () =>
+  test('trap 5: D11 another can neither lower nor raise the session’s', () =>
     expect(say(request('ping'), { protocolVersion: '2025-11-25' }, '2025-06-18')).toBe('legacy 2025-06-18'))
   test.each(['2099-01-01', '', '2025-11-25, 2025-06-18', '2025-11-25 ', 'x'.repeat(1000)])(
     'I5 %j is refused',
@@ -74,7 +74,7 @@ describe('legacy: the version is the header’s or the session’s', () => {
     ))
 })
 
-describe('modern: headers must agree with the body', () => {
+describe('trap 3: modern: headers must agree with the body', () => {
   test('they do', () => {
     expect(say(call(), modern())).toBe(`modern ${MODERN}`)
     expect(say(request('tools/list', meta()), { protocolVersion: MODERN, method: 'tools/list' })).toBe(

@@ -158,7 +158,7 @@ describe('A28 the table of methods', () => {
     'constructor',
     'toString',
     '',
-  ])('%j is not in it, to the server', (method) => {
+  ])('trap 33: %j is not in it, to the server', (method) => {
     for (const version of [...LEGACY_VERSIONS, ...MODERN_VERSIONS])
       expect(methodOf('to_server', method, version)).toBe(undefined)
   })

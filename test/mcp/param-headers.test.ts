@@ -27,7 +27,7 @@ describe('annotations of a schema', () => {
   ])('not %s', (_, properties) => expect(paramHeadersOf(schema(properties))).toEqual([]))
 })
 
-describe('headers of a known tool are made of its arguments', () => {
+describe('trap 30: headers of a known tool are made of its arguments', () => {
   const declared = paramHeadersOf(
     schema({ region: at('Region'), n: at('N', 'integer'), b: at('B', 'boolean') }),
   )

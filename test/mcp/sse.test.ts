@@ -80,7 +80,7 @@ const CORPUS: [name: string, text: string, data: string[]][] = [
   ['many bytes a character', 'data: 日本😀\n\n', ['日本😀']],
 ]
 
-describe('F3 frames are the same however the stream is cut', () => {
+describe('trap 10: F3 frames are the same however the stream is cut', () => {
   test.each(CORPUS)('%s', (_name, text, data) => {
     const expected = reference(text)
     expect(expected.map((frame) => frame.data)).toEqual(data)

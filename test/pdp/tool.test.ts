@@ -11,7 +11,7 @@ test('RFC 8785: keys by UTF-16 order, numbers as ECMAScript writes them', () => 
   )
 })
 
-test('the digest is of what is shown, whatever the order of keys, and changes with one character', () => {
+test('trap 31: the digest is of what is shown, whatever the order of keys, and changes with one character', () => {
   const digest = tool({}, { description: 'd', title: 'x' }).digest
   expect(
     toolFacts({ title: 'x', description: 'd', inputSchema: {}, name: 't', _meta: {} } as never).digest,
@@ -139,7 +139,7 @@ describe('comparing is bounded', () => {
   })
 })
 
-describe('a resource URI', () => {
+describe('trap 25: a resource URI', () => {
   test.each([
     'file:///a/b',
     'repo://acme/app/x',

@@ -66,7 +66,7 @@ async function listen(allows: Allows, notifications: object) {
 }
 
 describe('the stream of a session', () => {
-  test('tells that the lists changed, where the handshake agreed on it, and nothing else', async () => {
+  test('trap 13: tells that the lists changed, where the handshake agreed on it, and nothing else', async () => {
     const at = await open(['tools', 'resources'], () => true)
     at.push({ method: 'notifications/message', params: { level: 'info', data: 1 } })
     expect(await at.next()).toMatchObject({ method: 'notifications/message' })

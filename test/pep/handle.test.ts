@@ -48,7 +48,7 @@ describe('an allowed call', () => {
     })
   })
 
-  test('A29: a switch in _meta that no policy sees does not reach the upstream; what the protocol puts there does', async () => {
+  test('trap 29: A29: a switch in _meta that no policy sees does not reach the upstream; what the protocol puts there does', async () => {
     const world = handlerIn({})
     const _meta = {
       progressToken: 1,
@@ -124,7 +124,7 @@ describe('a denied call', () => {
     })
   })
 
-  test('server/discover is HTTP 403, for an error would send the client to an older revision', async () => {
+  test('trap 20: server/discover is HTTP 403, for an error would send the client to an older revision', async () => {
     const world = handlerIn({ decision: denied })
     const answer = await world.handle(
       arrival('', modern({ jsonrpc: '2.0', id: 1, method: 'server/discover', params: {} } as never)),
@@ -159,9 +159,9 @@ describe('nothing reaches the upstream', () => {
   })
 
   const bodies: [string, unknown, number][] = [
-    ['a batch', [call()], 400],
+    ['trap 1: a batch', [call()], 400],
     ['an empty batch', [], 400],
-    ['a call without an id', { jsonrpc: '2.0', method: 'tools/call', params: { name: 'x' } }, 400],
+    ['trap 14: a call without an id', { jsonrpc: '2.0', method: 'tools/call', params: { name: 'x' } }, 400],
     ['a notification with an id', { jsonrpc: '2.0', id: 1, method: 'notifications/initialized' }, 400],
     [
       'a task that is none',
@@ -204,7 +204,7 @@ describe('a list', () => {
   ]
   const list = { jsonrpc: '2.0', id: 1, method: 'tools/list', params: { cursor: '' } }
 
-  test('is narrowed in one question; its cursor and _meta stay', async () => {
+  test('trap 12: is narrowed in one question; its cursor and _meta stay', async () => {
     const world = handlerIn({
       reply: () => message({ jsonrpc: '2.0', id: 1, result: { tools, nextCursor: 'n', _meta: { k: 1 } } }),
     })

@@ -106,7 +106,7 @@ describe('the retry', () => {
   }
   const first = async (at: ReturnType<typeof world>) => json(await at.send()).result.requestState as string
 
-  test('is decided again in full, each answer for itself; the server gets its own state', async () => {
+  test('trap 27: is decided again in full, each answer for itself; the server gets its own state', async () => {
     const at = world(({ text }) => (text.includes('inputResponses') ? { content: [] } : required()))
     const requestState = await first(at)
     const before = at.questions.length

@@ -78,7 +78,7 @@ describe('a request of the server', () => {
     expect(world.declined).toEqual([])
   })
 
-  test('comes on the stream of a session, too, within its opening', async () => {
+  test('trap 7: comes on the stream of a session, too, within its opening', async () => {
     const world = asking([sampling])
     const opened = await world.handle(arrival('', { verb: 'GET', headers, ...by(alice) }))
     expect(await itemsOf(opened)).toEqual([sampling])
@@ -175,7 +175,7 @@ describe('the page of an elicitation', () => {
   })
 })
 
-describe('what a client answers', () => {
+describe('trap 6: what a client answers', () => {
   const accept = { id: 'e1', result: { action: 'accept', content: { name: 'Ann' }, _meta: { sudo: 1 } } }
 
   test('is decided where it carries data, and goes to the session that asked', async () => {
@@ -268,7 +268,7 @@ describe('what a client answers', () => {
   })
 })
 
-describe('an error that wants pages opened (2025-11-25, -32042)', () => {
+describe('trap 28: an error that wants pages opened (2025-11-25, -32042)', () => {
   const error = (url: string) => ({
     code: -32042,
     message: 'sign in',

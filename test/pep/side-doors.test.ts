@@ -28,7 +28,7 @@ describe('results of tools', () => {
     structuredContent: { a: 1 },
     _meta: { k: 1 },
   }
-  test('links and embedded resources are items; all of one result in one question', () => {
+  test('trap 26: links and embedded resources are items; all of one result in one question', () => {
     expect(keys('tools/call', result)).toEqual([
       'link test://seen/1',
       'embedded test://hidden',
@@ -99,17 +99,20 @@ describe('capabilities', () => {
     extensions: { 'io.example/seen': { a: 1 }, 'io.example/other': {} },
     experimental: {},
   }
-  test.each(['initialize', 'server/discover'])('%s: each is an item, those of extensions too', (method) => {
-    expect(keys(method, { capabilities })).toEqual([
-      'capability tools',
-      'capability seen-tools',
-      'capability extensions/io.example/seen',
-      'capability extensions/io.example/other',
-    ])
-    expect(left(method, { capabilities, instructions: 'i' })).toEqual({
-      capabilities: { 'seen-tools': {}, extensions: { 'io.example/seen': { a: 1 } } },
-      instructions: 'i',
-    })
-  })
+  test.each(['initialize', 'server/discover'])(
+    'trap 16: %s: each is an item, those of extensions too',
+    (method) => {
+      expect(keys(method, { capabilities })).toEqual([
+        'capability tools',
+        'capability seen-tools',
+        'capability extensions/io.example/seen',
+        'capability extensions/io.example/other',
+      ])
+      expect(left(method, { capabilities, instructions: 'i' })).toEqual({
+        capabilities: { 'seen-tools': {}, extensions: { 'io.example/seen': { a: 1 } } },
+        instructions: 'i',
+      })
+    },
+  )
   test('a handshake without them is none', () => expect(named('initialize', {})).toBeUndefined())
 })

@@ -88,7 +88,7 @@ describe('a task of 2025-11-25', () => {
     expect(body.error.code).toBe(403)
   })
 
-  test('its result is screened as the call’s answer, by what may be seen now', async () => {
+  test('trap 17: its result is screened as the call’s answer, by what may be seen now', async () => {
     const at = world({
       'tasks/result': {
         content: [

@@ -189,7 +189,7 @@ const send = async (bytes: Buffer) => {
 /** A JSON-RPC answer has the id of its request: the protocol asks for that, and it goes to who sent it. */
 const withoutIds = (text: string) => text.replaceAll(/"id":"[^"]*"/g, '"id":0')
 
-test('a credential planted anywhere is in no record, log, metric or answer', async () => {
+test('trap 34: a credential planted anywhere is in no record, log, metric or answer', async () => {
   for (const [, body] of BODIES) await send(postBytes(issuer.mint(), body))
   for (const [name, value] of HEADERS) {
     for (const body of [call('get_me', {}), call('delete_repository', {}), { a: 1 }])

@@ -53,7 +53,7 @@ test('D3 what a client holds is ours, not the id of the upstream, and is another
   expect(answers[0]?.status).toBe(404)
 })
 
-describe('another person’s session is no session', () => {
+describe('trap 18: another person’s session is no session', () => {
   test.each([
     ['D1 POST', () => postBytes(undefined, call, as(people.mona, session))],
     [

@@ -339,7 +339,7 @@ describe('1.A JSON and JSON-RPC', () => {
     await refused(post(body), expected)
   })
 
-  test('A16, A17 what is larger than a body may be', async () => {
+  test('trap 32: A16, A17 what is larger than a body may be', async () => {
     const large: Refusal = { status: 413, code: INVALID, reason: 'too_large' }
     await refused([post('', { 'content-length': String(10 << 20) })], large)
     await refused(post('['.repeat((1 << 20) + 1)), large)
@@ -368,7 +368,7 @@ describe('1.A JSON and JSON-RPC', () => {
     )
   })
 
-  test('A29 E1 E2 the modern era: headers and body', async () => {
+  test('trap 4: A29 E1 E2 the modern era: headers and body', async () => {
     const meta = {
       'io.modelcontextprotocol/protocolVersion': '2026-07-28',
       'io.modelcontextprotocol/clientCapabilities': {},
@@ -414,7 +414,7 @@ describe('1.A JSON and JSON-RPC', () => {
     expect(request?.header('mcp-protocol-version')).toBe('2026-07-28')
   })
 
-  test('A18, A19, I1 what goes on is written anew from what was judged', async () => {
+  test('trap 2: A18, A19, I1 what goes on is written anew from what was judged', async () => {
     const body = `\t{ "params" : {"arguments":{"b":1.0,"a":"\\u0041\\/","2":1E2,"é":"\u2028"} ,"name":"get\\u005fme"},\r\n"method":"tools\\/call","id":"\\u0031","jsonrpc":"2.0"} `
     await allowed(post(body))
     expect(upstream.requests()[0]?.body).toBe(
@@ -771,7 +771,7 @@ describe('1.B HTTP', () => {
   })
 
   const evil = 'evil.example'
-  test('B16 a host that is not served', async () => {
+  test('trap 24: B16 a host that is not served', async () => {
     for (const host of [
       evil,
       '127.0.0.1',
@@ -819,7 +819,7 @@ describe('1.B HTTP', () => {
     expect(sidecar.records().at(-1)!.custom).toMatchObject({ event: 'reject', cause: { code: 'bad_verb' } })
     expect(upstream.bytes()).toBe(0)
   })
-  test('B19 CONNECT', async () => {
+  test('trap 23: B19 CONNECT', async () => {
     await refused(
       requestBytes({ method: 'CONNECT', target: 'evil.example:443', headers: [['Host', evil]] }),
       verb,

@@ -242,7 +242,7 @@ describe('statuses', () => {
   test.each([401, 402, 403, 406, 409, 418, 429, 500, 501, 503])('%i is a failure', async (status) => {
     await fails(CALL, () => page(status), status < 500 ? refused : broken)
   })
-  test.each([400, 404, 405])('%i means something to a client', async (status) => {
+  test.each([400, 404, 405])('trap 21: %i means something to a client', async (status) => {
     const told = await fails(CALL, () => page(status), { ...refused, status })
     expect(told.outcome.status).toBe(status)
   })
@@ -349,7 +349,7 @@ describe('what is delivered', () => {
     expect(names(answer)).toEqual(SHOWN)
     expect(outcome).toMatchObject({ listed: 5, hidden: 2 })
   })
-  test('F3 a list is narrowed in a stream too, however it is cut', async () => {
+  test('trap 11: F3 a list is narrowed in a stream too, however it is cut', async () => {
     const pretty = JSON.stringify(rpcResult(1, list(...TOOLS)), null, 1)
     const stream = `\ufeff: hello\r\revent: message\rdata: ${pretty.replaceAll('\n', '\rdata: ')}\r\r`
     const { answer } = await ask(LIST, (_request, socket) => {
@@ -696,7 +696,7 @@ describe('connections', () => {
     await new Promise((next) => setTimeout(next, 60))
     expect((await ask(CALL, () => httpAnswer(200, GOOD))).answer.json()).toEqual(GOOD)
   })
-  test('D6 the same id from many at once: each gets its own', async () => {
+  test('trap 15: D6 the same id from many at once: each gets its own', async () => {
     upstream.respond(async (request) => {
       await new Promise((next) => setTimeout(next, Math.random() * 20))
       return httpAnswer(200, rpcResult(request.json.id, text(request.json.params.arguments.mark)))
@@ -711,7 +711,7 @@ describe('connections', () => {
       }),
     )
   })
-  test('a client that goes away takes its call along, and it is on record', async () => {
+  test('trap 19: a client that goes away takes its call along, and it is on record', async () => {
     const before = sidecar.records().length
     let closed = false
     upstream.respond((_request, socket) => {
