@@ -140,6 +140,9 @@ describe('each mistake is a fault with what to do, and exit code 1', () => {
   test.each([
     [401, { 'www-authenticate': 'Bearer realm="x"' }, 'note'],
     [302, { location: 'https://authenticate.example.com' }, 'fault'],
+    // What Pomerium 0.33.1 answers to a client that wants no page, on a route without mcp:.
+    [401, { 'content-type': 'application/json' }, 'fault'],
+    [404, {}, 'fault'],
     [200, {}, 'fault'],
     [401, { 'www-authenticate': 'Bearer resource_metadata="https://mcp.example.com/x"' }, 'fine'],
   ])('a route that answers %s %j is a %s', async (status, headers, level) => {

@@ -151,11 +151,21 @@ export async function examineRoute(route: string, ca: string | undefined): Promi
     const challenge = String(answer.headers['www-authenticate'] ?? '')
     if (answer.statusCode === 401 && challenge.includes('resource_metadata'))
       return fine('route', `${route} asks for a sign-in as a route of an MCP server does`)
-    if (answer.statusCode >= 300 && answer.statusCode < 400)
+    // Pomerium sends browsers to a page, and tells others that they are not signed in and not how they could.
+    if (
+      (answer.statusCode >= 300 && answer.statusCode < 400) ||
+      (answer.statusCode === 401 && challenge === '')
+    )
       return fault(
         'route',
-        `${route} sends to a page to sign in, as a route for browsers does`,
+        `${route} asks for a sign-in as a route for browsers does (${answer.statusCode})`,
         'give the route mcp: {server: {}} in Pomerium: without it agents cannot sign in, and streams are cut after 30 s',
+      )
+    if (answer.statusCode === 404)
+      return fault(
+        'route',
+        `${route} is not there (404)`,
+        'mend the host: Pomerium has no route with it in from; the path is that of plugins.mcp.endpoint',
       )
     if (answer.statusCode === 403 && text.includes('No identity'))
       return fault(

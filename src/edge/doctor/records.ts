@@ -34,7 +34,7 @@ const CAUSES: Record<string, string> = {
   assertion_missing:
     'set pass_identity_headers: true on the route in Pomerium; or somebody who is not Pomerium reaches the sidecar',
   assertion_issuer:
-    'plugins.mcp.identity.issuer must be the host of the route, without a port (or https://host/ with jwt_issuer_format: uri)',
+    'plugins.mcp.identity.issuer must be the host of the route, without a port (or https://host/ with jwt_issuer_format: uri); or an assertion of another route, which leads to this sidecar, came here',
   assertion_audience:
     'plugins.mcp.identity.audience must be the host of the route: an assertion of another route came here',
   assertion_unknown_key: 'the keys are of another Pomerium: mend plugins.mcp.identity.jwks_url',
