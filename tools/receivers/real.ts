@@ -2,12 +2,13 @@
 //   npm run sinks:real
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { fetchOpenSearch, fetchRotel, fetchSigma } from './receivers.ts'
+import { fetchOpenSearch, fetchPrometheus, fetchRotel, fetchSigma } from './receivers.ts'
 
 for (const [name, fetching] of [
   ['rotel', fetchRotel],
   ['OpenSearch', fetchOpenSearch],
   ['sigma-cli', fetchSigma],
+  ['Prometheus', fetchPrometheus],
 ] as const)
   await fetching().catch((error: Error) =>
     process.stdout.write(`${name} could not be fetched: ${error.message}\n`),

@@ -1,7 +1,7 @@
 // Real receivers of records for tests, kept in `.cache/receivers`. What is there is used; `npm run sinks:real` fetches the rest.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { cp, mkdir } from 'node:fs/promises'
+import { cp, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -66,4 +66,25 @@ export async function fetchSigma(): Promise<void> {
   await run('python3', ['-m', 'venv', sigma])
   const packages = ['sigma-cli==3.1.0', 'pysigma-backend-splunk==2.1.0']
   await run(join(sigma, 'bin/pip'), ['install', '-q', ...packages])
+}
+
+/** Programs of Debian's packages, unpacked and not installed: what they would start by themselves stays off. */
+async function unpack(folder: string, packages: string[]): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  await run('apt-get', ['download', ...packages], { cwd: folder })
+  for (const name of await readdir(folder))
+    if (name.endsWith('.deb')) await run('dpkg-deb', ['-x', join(folder, name), folder])
+}
+
+const prometheus = join(cache, 'prometheus')
+
+/** Debian's Prometheus. */
+export function findPrometheus(): Found {
+  const path = join(prometheus, 'usr/bin/prometheus')
+  return existsSync(path)
+    ? { ok: true, path }
+    : { ok: false, why: `there is no ${path}: npm run sinks:real fetches it` }
+}
+export async function fetchPrometheus(): Promise<void> {
+  if (!findPrometheus().ok) await unpack(prometheus, ['prometheus'])
 }
