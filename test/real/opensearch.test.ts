@@ -10,6 +10,7 @@ import type { Sink } from '../../src/edge/audit/sinks/sink.ts'
 import { readSection } from '../../src/edge/settings.ts'
 import { findOpenSearch } from '../../tools/receivers/receivers.ts'
 import { EVENTS } from '../support/events.ts'
+import type { Parsed } from '../support/raw.ts'
 import { linesOf, recordLine } from '../support/source.ts'
 
 const found = await findOpenSearch()
@@ -62,7 +63,7 @@ describe.skipIf(why !== undefined)('a real OpenSearch', () => {
     expect(await ask('/_index_template/mcp-audit', template, 'PUT')).toEqual({ acknowledged: true })
     const faults: string[] = []
     const [output] = readOutputs(
-      readSection({ output: [{ type: 'opensearch', url }] }, '', faults),
+      readSection({ output: [{ type: 'opensearch', url, timeout: '1m' }] }, '', faults),
       readSection({}, '', faults),
       {},
     )
@@ -99,6 +100,104 @@ describe.skipIf(why !== undefined)('a real OpenSearch', () => {
     expect(await all({ term: { 'user.id': 'auth0|mona' } })).toHaveLength(3)
     expect(await all({ term: { 'mcp.arguments.repo': 'app' } })).toHaveLength(3)
   })
+
+  /** The search that a visualization makes of its state: its aggregations, one within the other. */
+  const searchOf = (attributes: Parsed) => {
+    const { query } = JSON.parse(attributes.kibanaSavedObjectMeta.searchSourceJSON).query
+    const { aggs } = JSON.parse(attributes.visState)
+    const metrics = aggs
+      .filter(({ schema, type }: Parsed) => schema === 'metric' && type !== 'count')
+      .map(({ id, type, params }: Parsed) => [id, { [type]: { field: params.field } }])
+    const inner = aggs
+      .filter(({ schema }: Parsed) => schema !== 'metric')
+      .reduceRight(
+        (below: object | undefined, { id, type, params }: Parsed) => ({
+          [`by ${id}`]: {
+            ...(type === 'date_histogram'
+              ? { auto_date_histogram: { field: params.field, buckets: 50 } }
+              : {
+                  terms: {
+                    field: params.field,
+                    size: params.size,
+                    ...(params.missingBucket && { missing: params.missingBucketLabel }),
+                  },
+                }),
+            aggs: Object.assign(Object.fromEntries(metrics), below),
+          },
+        }),
+        undefined,
+      )
+    // The part of the language that is used says the same to both.
+    const lucene = query.replaceAll(' : ', ':').replaceAll(' and ', ' AND ').replaceAll(' or ', ' OR ')
+    return { size: 0, query: { query_string: { query: lucene } }, aggs: inner }
+  }
+  /** Rows of the table: the keys from the outside in, how many records, and the other numbers. */
+  const rowsOf = (aggregations: Parsed, keys: unknown[] = []): unknown[][] => {
+    const [, found] = Object.entries(aggregations).find(([name]) => name.startsWith('by ')) ?? []
+    if (found === undefined) return []
+    return (found as Parsed).buckets.flatMap(({ key, key_as_string, doc_count, ...rest }: Parsed) => {
+      const below = rowsOf(rest, [...keys, key])
+      const numbers = Object.values(rest as Record<string, Parsed>)
+        .filter((value) => value && typeof value === 'object' && 'value' in value)
+        .map(({ value }) => value)
+      const isLeaf = !Object.keys(rest).some((name) => name.startsWith('by '))
+      if (isLeaf) return doc_count > 0 ? [[...keys, key, doc_count, ...numbers]] : []
+      return below
+    })
+  }
+  const NODE = '0b7d1f6e-6a0e-4f3e-9d43-3f6b6f1d2c10'
+  const ROWS: Record<string, unknown[][]> = {
+    'mcp-decisions': [
+      [expect.any(Number), 'allowed', 1],
+      [expect.any(Number), 'allowed_dry_run', 1],
+      [expect.any(Number), 'denied', 1],
+    ],
+    'mcp-denied': [
+      ['auth0|mona', 'merge_pull_request', 'merge_not_granted', 1],
+      ['auth0|mona', 'no tool', 'not_granted', 1],
+    ],
+    'mcp-tools': [['create_pull_request', 'auth0|mona', 1]],
+    'mcp-rejects': [
+      ['assertion_expired', 'reject', 1, 0, 1],
+      ['assertion_missing', 'repeat', 1, 17, 0],
+    ],
+    'mcp-destructive': [['auth0|mona', 'create_pull_request', 1]],
+    'mcp-gaps': [
+      ['gap', 'records_lost', NODE, 1],
+      ['lifecycle', 'bundle_activated', NODE, 1],
+    ],
+  }
+  const objects = readFileSync(
+    new URL('../../deploy/siem/opensearch/dashboard.ndjson', import.meta.url),
+    'utf8',
+  )
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Parsed)
+    .filter(({ type }) => type === 'visualization')
+
+  test('the dashboard has a panel for each', () =>
+    expect(objects.map(({ id }) => id).sort()).toEqual(Object.keys(ROWS).sort()))
+
+  test.each(objects.map(({ id, attributes }) => [id, attributes]))(
+    'the panel %s shows what the records say',
+    async (id, attributes) => {
+      const resource = recordLine(
+        30,
+        {
+          input: { method: 'resources/read', identity: { subject: 'auth0|mona' } },
+          result: { allow: false, reasons: [{ code: 'not_granted', title: 'Nothing grants it' }] },
+        },
+        { event: 'decision', disposition: 'denied' },
+      )
+      if (id === 'mcp-denied') expect(await send([resource])).toMatchObject({ kind: 'accepted' })
+      await ask('/logs-mcp.audit-default/_refresh', {}, 'POST')
+      const { aggregations } = (await ask('/logs-mcp.audit-*/_search', searchOf(attributes))) as Parsed
+      const sorted = (rows: unknown[][]) =>
+        [...rows].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
+      expect(sorted(rowsOf(aggregations))).toEqual(ROWS[id])
+    },
+  )
 
   test('arguments of one name and two types are no mapping error', async () => {
     const call = (seq: number, value: unknown) =>
