@@ -209,7 +209,9 @@ describe('docs/siem.md', () => {
   test('it points to what there is', () => {
     for (const [, name = ''] of docs.matchAll(/`((?:opensearch|elasticsearch|splunk|grafana)\/[a-z.-]+)`/g))
       read(name)
-    for (const [, name = ''] of docs.matchAll(/`((?:vector-[a-z0-9]+\.yaml)|rsyslog\.conf)`/g))
+    const examples = readdirSync(`${folder}collectors`)
+    expect(examples.filter((name) => !docs.includes(`\`${name}\``))).toEqual([])
+    for (const [, name = ''] of docs.matchAll(/`((?:vector-[a-z0-9]+\.yaml)|rsyslog[a-z-]*\.conf|s3\.sh)`/g))
       read(`collectors/${name}`)
   })
 })

@@ -26,6 +26,8 @@ export async function fetchRotel(): Promise<void> {
   await run('python3', ['-m', 'pip', 'install', '-q', '--no-deps', '--target', rotel, `rotel==${ROTEL}`])
 }
 
+const modules = join(cache, 'rsyslog')
+
 /** Debian's, on PATH or where an administrator's programs are. */
 export async function findRsyslog(): Promise<Found> {
   for (const path of ['rsyslogd', '/usr/sbin/rsyslogd']) {
@@ -34,6 +36,21 @@ export async function findRsyslog(): Promise<Found> {
   }
   return { ok: false, why: 'there is no rsyslogd: apt-get install rsyslog' }
 }
+/** Its modules for TLS and Kafka: a folder of modules, and one of the libraries that they need. */
+export async function findRsyslogModules(): Promise<Found & { libraries?: string }> {
+  const rsyslog = await findRsyslog()
+  if (!rsyslog.ok) return rsyslog
+  const libraries = join(modules, 'usr/lib', MULTIARCH)
+  const path = join(libraries, 'rsyslog')
+  return existsSync(join(path, 'omkafka.so')) && existsSync(join(path, 'lmnsd_gtls.so'))
+    ? { ok: true, path, libraries }
+    : { ok: false, why: `there are no modules in ${path}: npm run sinks:real fetches them` }
+}
+export async function fetchRsyslogModules(): Promise<void> {
+  if (!(await findRsyslogModules()).ok)
+    await unpack(modules, ['rsyslog-gnutls', 'rsyslog-kafka', 'librdkafka1'])
+}
+const MULTIARCH = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'
 
 const opensearch = join(cache, 'opensearch')
 
@@ -44,13 +61,28 @@ export async function findOpenSearch(): Promise<Found> {
   const java = await run('java', ['-version']).catch(() => undefined)
   return java ? { ok: true, path: opensearch } : { ok: false, why: 'there is no java, 17 or later' }
 }
-export async function fetchOpenSearch(): Promise<void> {
-  await mkdir(opensearch, { recursive: true })
-  for (const file of ['pom.xml', 'OpenSearch.java'])
-    await cp(fileURLToPath(new URL(file, import.meta.url)), join(opensearch, file))
-  if (!existsSync(join(opensearch, 'lib')))
-    await run('mvn', ['-q', 'dependency:copy-dependencies', '-DoutputDirectory=lib'], { cwd: opensearch })
+export const fetchOpenSearch = (): Promise<void> =>
+  fetchLibraries(opensearch, 'opensearch', 'OpenSearch.java')
+
+/** Java libraries that a `pom.xml` names, and a program that uses them. */
+async function fetchLibraries(to: string, name: string, program: string): Promise<void> {
+  await mkdir(to, { recursive: true })
+  for (const file of ['pom.xml', program])
+    await cp(fileURLToPath(new URL(`${name}/${file}`, import.meta.url)), join(to, file))
+  if (!existsSync(join(to, 'lib')))
+    await run('mvn', ['-q', 'dependency:copy-dependencies', '-DoutputDirectory=lib'], { cwd: to })
 }
+
+const kafka = join(cache, 'kafka')
+
+/** The folder with the libraries of a broker, and what reads a topic; from Maven. */
+export async function findKafka(): Promise<Found> {
+  if (!existsSync(join(kafka, 'lib')))
+    return { ok: false, why: `there is no ${kafka}/lib: npm run sinks:real fetches it with Maven` }
+  const java = await run('java', ['-version']).catch(() => undefined)
+  return java ? { ok: true, path: kafka } : { ok: false, why: 'there is no java, 17 or later' }
+}
+export const fetchKafka = (): Promise<void> => fetchLibraries(kafka, 'kafka', 'Consume.java')
 
 const sigma = join(cache, 'sigma')
 
@@ -87,4 +119,19 @@ export function findPrometheus(): Found {
 }
 export async function fetchPrometheus(): Promise<void> {
   if (!findPrometheus().ok) await unpack(prometheus, ['prometheus'])
+}
+
+const aws = join(cache, 'aws')
+
+/** The folder with `aws`, and `moto_server`, which answers it as S3 does; from PyPI. */
+export function findAws(): Found {
+  const path = join(aws, 'bin')
+  return existsSync(join(path, 'aws')) && existsSync(join(path, 'moto_server'))
+    ? { ok: true, path }
+    : { ok: false, why: `there is no aws or moto_server in ${path}: npm run sinks:real fetches them` }
+}
+export async function fetchAws(): Promise<void> {
+  if (findAws().ok) return
+  await run('python3', ['-m', 'venv', aws])
+  await run(join(aws, 'bin/pip'), ['install', '-q', 'awscli==1.46.2', 'moto[server]==5.2.5'])
 }
