@@ -58,7 +58,9 @@ function policyFor(builtins: Declared[]): string {
         : relation
           ? `{x | ${name}(${args.join(', ')}, x)}`
           : `${name}(${args.join(', ')})`
-    return `f${i} := sprintf("%v", [r]) if { r := ${call} }`
+    // `%v` tells sets from lists, JSON all digits of a number; what to_number gives may be no JSON.
+    const shown = name === 'to_number' ? '""' : 'json.marshal(r)'
+    return `f${i} := concat(" ", [sprintf("%v", [r]), ${shown}]) if { r := ${call} }`
   })
   return `package t\n${DECODING}\n${rules.join('\n')}\n`
 }
