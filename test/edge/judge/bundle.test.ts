@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import { pack } from 'tar-stream'
+import { extract, pack } from 'tar-stream'
 import { afterAll, describe, expect, test } from 'vitest'
 import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
@@ -92,6 +92,45 @@ describe('the default bundle', () => {
     })
   })
 })
+
+test('a module that was stripped after `opa build` is refused, and it is said why', async () => {
+  const tar = pack()
+  const reader = extract()
+  reader.end(gunzipSync(await readFile(DEFAULT)))
+  for await (const entry of reader) {
+    const parts: Buffer[] = []
+    for await (const part of entry) parts.push(part as Buffer)
+    const bytes = Buffer.concat(parts)
+    const { name } = entry.header
+    tar.entry({ name }, name.endsWith('policy.wasm') ? withoutNames(bytes) : bytes)
+  }
+  tar.finalize()
+  const parts: Buffer[] = []
+  for await (const chunk of tar) parts.push(chunk as Buffer)
+  const path = join(folder, 'stripped.tar.gz')
+  await writeFile(path, gzipSync(Buffer.concat(parts)))
+  await expect(load({ mcp: path })).rejects.toMatchObject({
+    code: 'wasm',
+    message: expect.stringContaining('its functions have no names: it was stripped after `opa build`'),
+  })
+})
+
+/** A module less its custom sections: those of number 0. */
+function withoutNames(bytes: Buffer): Buffer {
+  const parts = [bytes.subarray(0, 8)]
+  for (let at = 8; at < bytes.length; ) {
+    const from = at
+    let size = 0
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[++at] as number
+      size += (byte & 127) * 2 ** shift
+      if (byte < 128) break
+    }
+    at += 1 + size
+    if (bytes[from] !== 0) parts.push(bytes.subarray(from, at))
+  }
+  return Buffer.concat(parts)
+}
 
 describe('a bundle is refused, and nothing is written, for', () => {
   const data = (entries: Entry[]) => archive(entries).then((path) => load({ mcp: DEFAULT, extra: path }))
