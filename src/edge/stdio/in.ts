@@ -18,8 +18,9 @@ export type StdioSettings = {
 export type StdioEnd = 'eof' | 'cut' | 'server_ended' | 'line_too_long' | 'client_gone'
 export type StdioServer = { ended: Promise<StdioEnd>; stop: () => void }
 
-/** Messages in hand at which no further line is read. */
+/** Messages in hand at which no further line is read; subscriptions that are not among them, for they stay. */
 const IN_HAND = 128
+const SUBSCRIPTIONS = 128
 /** Milliseconds before the stream of the session is opened again after a failure: the first, and the most. */
 const AGAIN = { least: 1_000, most: 30_000 }
 
@@ -37,6 +38,7 @@ export function serveStdio(
   const { promise: ended, resolve: finish } = Promise.withResolvers<StdioEnd>()
   const cut = new AbortController()
   const inHand = new Set<Promise<void>>()
+  const staying = new Set<Promise<void>>()
   /** What a client of HTTP would keep: the sealed session, and the version agreed on where the server has none. */
   let known: { sessionId?: string; protocolVersion?: string } = {}
   /** A session begins with one message; those behind it wait for its answer. */
@@ -54,7 +56,7 @@ export function serveStdio(
     for (const stream of streams) stream.abort()
     if (how === 'eof') await Promise.race([Promise.all(inHand), late(settings.drain), aborted(cut.signal)])
     cut.abort()
-    await Promise.all(inHand)
+    await Promise.all([...inHand, ...staying])
     if (known.sessionId !== undefined) await handle(arrivalOf('DELETE')).catch(() => undefined)
     finish(how)
   }
@@ -175,10 +177,13 @@ export function serveStdio(
       .catch(() => undefined)
       .finally(() => {
         inHand.delete(work)
+        staying.delete(work)
         if (hello === work) hello = undefined
         if (inHand.size < IN_HAND && !over) stdin.resume()
       })
-    inHand.add(work)
+    const stays = isSingle(message) && methodToServer(message.method)?.long && staying.size < SUBSCRIPTIONS
+    if (stays) staying.add(work)
+    else inHand.add(work)
     if (isHello(message)) hello = work
     if (inHand.size >= IN_HAND) stdin.pause()
   }
