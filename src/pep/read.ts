@@ -1,13 +1,5 @@
 import { HEADER_MISMATCH } from '../mcp/error.ts'
-import {
-  ASSUMED_VERSION,
-  classify,
-  type Era,
-  LATEST_LEGACY,
-  LEGACY_VERSIONS,
-  META_CAPABILITIES,
-  makeHeaders,
-} from '../mcp/headers.ts'
+import { classify, type Era, LATEST_LEGACY, META_CAPABILITIES } from '../mcp/headers.ts'
 import {
   type Message,
   type Notification,
@@ -16,27 +8,19 @@ import {
   type RpcId,
   readMessage,
   withProtocolMeta,
-  writeMessage,
 } from '../mcp/message.ts'
 import { ANSWER, ANSWER_WITHOUT_DATA, type Method, methodOf } from '../mcp/methods.ts'
 import { mirrorParams } from '../mcp/param-headers.ts'
 import { isObject, type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
-import { claimedOwner, type Owner, ownerKey, ownerOf, sameOwner } from '../pdp/identity.ts'
-import {
-  carriesData,
-  type Draft,
-  draftOf,
-  draftOfAnswer,
-  draftOfStream,
-  keyedDigest,
-  type Setting,
-} from '../pdp/input.ts'
+import { type Owner, sameOwner } from '../pdp/identity.ts'
+import { carriesData, type Draft, draftOf, draftOfAnswer, keyedDigest, type Setting } from '../pdp/input.ts'
 import type { Context, Exchange } from './handle.ts'
-import { type InputAnswer, readInputAnswers, type State, targetOf } from './input-required.ts'
+import { type InputAnswer, readInputAnswers } from './input-required.ts'
 import type { Asking, AskingKey } from './pending.ts'
-import { type Answered, type Place, taskOf } from './place.ts'
-import type { Arrival, Call } from './ports.ts'
+import type { Place } from './place.ts'
+import type { Arrival } from './ports.ts'
 import type { RefusalReason } from './refusal.ts'
+import { claimedKey, draftTask, openSession, openTokens, ownTask } from './sealed.ts'
 import type { Session } from './session.ts'
 import { renameRelated, type Task } from './tasks.ts'
 
@@ -203,62 +187,11 @@ function withServersTask(context: Context, arrival: Arrival, response: Response,
   return { ...response, result: renameRelated(response.result, (id) => ownTask(context, arrival, id)) }
 }
 
-/** The server's id of a task, where the one who asks holds it. */
-function ownTask({ tasks }: Context, arrival: Arrival, token: string): string | undefined {
-  const task = tasks.open(token)
-  return task && ownerKey(task.owner) === claimedKey(arrival) ? task.upstream : undefined
-}
-
-type Opened =
-  | {
-      ok: true
-      message: Request | Notification
-      owners: Owner[]
-      task?: { token: string; task: Task }
-      state?: State
-    }
-  | { ok: false; reason: RefusalReason }
-
 /** Whether the request says that its client knows an extension (2026-07-28, "Capabilities"). */
 function declares({ _meta }: JsonObject, extension: string): boolean {
   const capabilities = isObject(_meta) ? _meta[META_CAPABILITIES] : undefined
   const extensions = isObject(capabilities) ? capabilities.extensions : undefined
   return isObject(extensions) && isObject(extensions[extension])
-}
-
-/** The message with what was sealed for the client in the server's own words. */
-function openTokens(context: Context, arrival: Arrival, came: Request | Notification): Opened {
-  const { tasks, states } = context
-  const message = { ...came, params: renameRelated(came.params, (id) => ownTask(context, arrival, id)) }
-  const { taskId, requestState } = message.params
-  const no: Opened = { ok: false, reason: 'unknown_task' }
-  if (message.method.startsWith('tasks/') && message.method !== 'tasks/list') {
-    const task = typeof taskId === 'string' ? tasks.open(taskId) : undefined
-    if (!task || typeof taskId !== 'string') return no
-    const params = { ...message.params, taskId: task.upstream }
-    return { ok: true, message: { ...message, params }, owners: [task.owner], task: { token: taskId, task } }
-  }
-  if (typeof requestState === 'string') {
-    const state = states.open(requestState)
-    if (!state || state.method !== message.method || state.target !== targetOf(message as Request))
-      return { ok: false, reason: 'bad_request_state' }
-    const params = { ...message.params, requestState: state.upstream }
-    return { ok: true, message: { ...message, params }, owners: [state.owner], state }
-  }
-  const { notifications } = message.params
-  if (
-    message.method === 'subscriptions/listen' &&
-    isObject(notifications) &&
-    Array.isArray(notifications.taskIds)
-  ) {
-    const opened = notifications.taskIds.map((id) => (typeof id === 'string' ? tasks.open(id) : undefined))
-    const all = opened.filter((task) => task !== undefined)
-    if (all.length !== opened.length) return no
-    const taskIds = all.map((task) => task.upstream)
-    const params = { ...message.params, notifications: { ...notifications, taskIds } }
-    return { ok: true, message: { ...message, params }, owners: all.map((task) => task.owner) }
-  }
-  return { ok: true, message, owners: [] }
 }
 
 /** Answers without what others put into their `_meta`: no policy sees it there. */
@@ -288,118 +221,7 @@ function paramsOf(
   )
 }
 
-/**
- * GET opens the stream of a session, or one that is resumed; DELETE ends a session. All of it is legacy. A server without
- * sessions has no stream that is one client's alone, but for the rest of one that it began.
- */
-export function readStream(context: Context, exchange: Exchange): ReadResult {
-  const { arrival } = exchange
-  const no = (reason: RefusalReason): ReadResult => ({ ok: false, reason, id: null })
-  const session = openSession(context, arrival)
-  const { protocolVersion, lastEventId } = arrival.headers
-  const resumes = arrival.verb === 'GET' && lastEventId !== undefined
-  if (session === 'unknown') return no('unknown_session')
-  if (session === undefined && !resumes && !arrival.sse) return no('no_session')
-  if (protocolVersion !== undefined && !LEGACY_VERSIONS.includes(protocolVersion))
-    return no('unsupported_version')
-  const version = session?.version ?? protocolVersion ?? (arrival.sse ? LATEST_LEGACY : ASSUMED_VERSION)
-  const setting = settingOf(context, exchange, version, session)
-  const draft = draftOfStream(arrival.verb === 'GET' ? 'stream/open' : 'session/end', setting)
-  const read: Read = {
-    message: undefined,
-    method: undefined,
-    id: null,
-    draft,
-    era: 'legacy',
-    version,
-    session,
-    ...(session && { owner: session.owner }),
-  }
-  if (!resumes) return { ok: true, read }
-  const owner = session?.owner ?? claimedOwnerOf(arrival)
-  const place = owner && context.sealer.places.open(lastEventId, { upstream: session?.upstream ?? '', owner })
-  if (!place) return { ok: true, read: { ...read, refusal: 'unknown_event' } }
-  const digest = (value: string) => keyedDigest(context.settings.digestKey, value)
-  const token = place.call && taskOf(place.call)
-  const task = token === undefined ? undefined : context.tasks.open(token)
-  // It was sealed with the place, for the same owner.
-  if (token !== undefined && !(task && sameOwner(task.owner, owner)))
-    return { ok: true, read: { ...read, refusal: 'unknown_event' } }
-  draft.params = { lastEventId: digest(lastEventId) }
-  if (place.call) draft.parent = parentOf(place.call, task)
-  if (task) draft.task = draftTask(task, digest)
-  return { ok: true, read: { ...read, place, ...(task && token !== undefined && { task: { token, task } }) } }
-}
-
-const parentOf = (
-  { decision_id, method, name }: Answered,
-  task: Task | undefined,
-): NonNullable<Draft['parent']> => {
-  const tool = method === 'tools/call' ? name : task?.tool
-  return { decision_id, method, ...(tool !== undefined && { tool }) }
-}
-
-const draftTask = (
-  { upstream, tool }: Task,
-  digest: (value: string) => string,
-): NonNullable<Draft['task']> => ({
-  digest: digest(upstream),
-  owner: 'same',
-  ...(tool !== undefined && { tool }),
-})
-
-/**
- * What goes to the upstream once it is allowed: made from the object that was judged.
- * @param expires of the assertion, in seconds since the epoch
- */
-export function callOf(context: Context, arrival: Arrival, read: Read, expires?: number): Call {
-  const { message, session, era, version, place } = read
-  const kind = message?.kind ?? (arrival.verb === 'GET' ? 'open' : 'end')
-  const stays = kind === 'open' || read.method?.long === true
-  return {
-    kind,
-    ...(read.id !== null && { id: read.id }),
-    method: read.draft.method,
-    era,
-    version,
-    text: message ? writeMessage(message) : '',
-    headers: message
-      ? { ...makeHeaders(message, era, version), ...read.params }
-      : { 'mcp-protocol-version': version },
-    ...(session && session.upstream !== '' && { session: session.upstream }),
-    ...(place && { lastEventId: place.id }),
-    ...(context.settings.forwardsAuthorization &&
-      isUpstreamCredential(arrival.authorization) && { authorization: arrival.authorization }),
-    ...(read.method?.long && { long: true }),
-    // A stream of its own lives for a time; the answer to a call as long as the call.
-    ...(stays ? lifeOf(context, arrival, expires) : { signal: arrival.signal }),
-  }
-}
-
-/** How long a stream may stay: its age, and not much longer than the identity that opened it. */
-function lifeOf({ settings, ports }: Context, { signal }: Arrival, expires: number | undefined) {
-  const { streamMaxAge, streamAfterExpiry } = settings
-  const left =
-    expires === undefined || streamAfterExpiry === undefined
-      ? streamMaxAge
-      : Math.min(streamMaxAge, Math.max(0, expires * 1000 + streamAfterExpiry - ports.now()))
-  const stopped = new AbortController()
-  return {
-    signal: AbortSignal.any([signal, stopped.signal, AbortSignal.timeout(Math.ceil(left))]),
-    stop: () => stopped.abort(),
-  }
-}
-
-/** Pomerium's own credentials are for Pomerium only. */
-const isUpstreamCredential = (value: string | undefined): value is string =>
-  value !== undefined && !/^pomerium\s|^bearer\s+pomerium-/i.test(value)
-
-function openSession(context: Context, arrival: Arrival): Session | undefined | 'unknown' {
-  const { sessionId } = arrival.headers
-  return sessionId === undefined ? undefined : (context.sealer.open(sessionId) ?? 'unknown')
-}
-
-function settingOf(
+export function settingOf(
   context: Context,
   exchange: Exchange,
   version: string,
@@ -416,14 +238,4 @@ function settingOf(
     ...(session && headers.sessionId && { mcp_session: keyedDigest(digestKey, headers.sessionId) }),
     http,
   }
-}
-
-function claimedOwnerOf({ who }: Arrival): Owner | undefined {
-  if (!who) return undefined
-  return 'identity' in who ? ownerOf(who.identity) : claimedOwner(who.assertion)
-}
-
-function claimedKey(arrival: Arrival): string {
-  const owner = claimedOwnerOf(arrival)
-  return owner ? ownerKey(owner) : ''
 }
