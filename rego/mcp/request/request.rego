@@ -18,7 +18,8 @@ asks if {
 # description: A client asks the server to run a tool.
 calls if {
 	input.method == "tools/call"
-	asks
+	input.kind == "request"
+	input.direction == "to_server"
 }
 
 # METADATA

@@ -108,11 +108,12 @@ _needed("workflow_method") := ["admin", _log_deletion_not_granted] if {
 _protected_branch := reason.with_details(rego.metadata.rule(), {"working_branches": _working_prefixes})
 
 # METADATA
-# description: What is wrong with a call that is granted.
+# description: What is wrong with a call that is granted, by code.
 # scope: document
-unmet contains found if {
+unmet[code] := found if {
 	some check in _failed
 	found := _wrong(check)
+	code := found.code
 }
 
 _wrong("branch") := _protected_branch
@@ -176,7 +177,7 @@ _wrong("text") := _merge_command
 #   code: argument_unknown
 _argument_unknown := reason.of(rego.metadata.rule())
 
-unmet contains _argument_unknown if not _arguments_known
+unmet["argument_unknown"] := _argument_unknown if not _arguments_known
 
 # METADATA
 # title: An argument that becomes part of an address is not plain
@@ -187,7 +188,7 @@ unmet contains _argument_unknown if not _arguments_known
 #   code: address_not_plain
 _address_not_plain := reason.of(rego.metadata.rule())
 
-unmet contains _address_not_plain if not _addresses_plain
+unmet["address_not_plain"] := _address_not_plain if not _addresses_plain
 
 _tool := data.mcp.profiles.github.tools[input.tool.name]
 
@@ -204,27 +205,20 @@ _arguments_known if {
 	}
 }
 
+# Chosen first: all bodies of a function are evaluated, and a text may be long.
 _addresses_plain if {
-	every value in _addresses {
+	names := data.mcp.profiles.github.address_arguments
+	every value in [value | some name, value in request.arguments; names[name]] {
 		_plain_address(value)
 	}
 }
-
-# Chosen first: all bodies of a function are evaluated, and a text may be long.
-_addresses := [value |
-	names := data.mcp.profiles.github.address_arguments
-	some name, value in request.arguments
-	names[name]
-]
 
 # A server that drops the fraction would act on another number than the one on record.
 _plain_address(value) if {
 	is_number(value)
 	value >= 0
 	floor(value) == value
-}
-
-_plain_address(value) if {
+} else if {
 	is_string(value)
 	not contains(value, "%")
 	not contains(value, "?")
@@ -235,7 +229,7 @@ _plain_address(value) if {
 
 _no_dot_segment(value) if not contains(value, ".")
 
-_no_dot_segment(value) if {
+else if {
 	segments := split(value, "/")
 	not "." in segments
 	not ".." in segments
@@ -308,18 +302,19 @@ _owner := _plain_name(input.arguments.owner)
 
 _repo := _plain_name(input.arguments.repo)
 
-# `trim` leaves nothing exactly where every character is in the set: a test of characters without a regex.
+# `trim` leaves nothing exactly where every character is in the set: a test of characters without a regex. The set is
+# searched from its beginning for each one, so that frequent letters come first.
 _plain_name(name) := lower(name) if {
 	is_string(name)
 	name != ""
 	name != "."
 	name != ".."
-	trim(name, _name_characters) == ""
+	trim(name, "etaoinsrhldcumfpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ-_.") == ""
 }
 
 _working_branch(name) if {
 	is_string(name)
-	trim(name, _branch_characters) == ""
+	trim(name, "etaoinsr/l.dhc-um_fpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ") == ""
 	segments := split(lower(name), "/")
 	every segment in segments {
 		segment != ""
@@ -334,7 +329,7 @@ _working_branch(name) if {
 }
 
 _begins_working(name) if {
-	some prefix in _working_prefixes
+	some prefix in request.settings.working_branches
 	prefix != ""
 	startswith(name, prefix)
 }
@@ -375,7 +370,9 @@ _matches(name, pattern) if {
 
 _plain_path(path) if {
 	is_string(path)
-	trim(path, _path_characters) == ""
+
+	# No `%`, `?`, `#` or backslash: a server that puts the path into a URL unescaped would read another path.
+	trim(path, "etaoinsr/l.dhc-um_fpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ @+()[],=~!$&") == ""
 	path == trim_space(path)
 	segments := split(lower(path), "/")
 	every segment in segments {
@@ -386,11 +383,3 @@ _plain_path(path) if {
 	}
 	segments[0] != ".github"
 }
-
-# Letters by how often they come: a list of characters is searched from its beginning for each one.
-_name_characters := "etaoinsrhldcumfpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ-_."
-
-_branch_characters := "etaoinsr/l.dhc-um_fpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ"
-
-# No `%`, `?`, `#` or backslash: a server that puts the path into a URL unescaped would read another path.
-_path_characters := "etaoinsr/l.dhc-um_fpgwybvkxjqz0123456789ETAOINSRHLDCUMFPGWYBVKXJQZ @+()[],=~!$&"

@@ -25,9 +25,16 @@ _granted := reason.of(rego.metadata.rule())
 allow contains reason.detailed(_granted, {"grant": grant.id}) if {
 	request.calls
 	count(_covering) > 0
-	_profile_holds
+
+	# Part by part: the whole of a profile would be evaluated to look up one word of it.
+	data.mcp.profiles[request.profile].holds
 	_extra_granted
-	some grant in array.concat(_covering, _covering_extra)
+	extra := [grant |
+		some toolset, _ in _extra
+		some grant in request.grants
+		_gives_extra(grant, toolset)
+	]
+	some grant in array.concat(_covering, extra)
 }
 
 # METADATA
@@ -178,9 +185,6 @@ explain contains explanation if {
 	)
 }
 
-# Part by part: the whole of a profile would be evaluated to look up one word of it.
-_profile_holds if data.mcp.profiles[request.profile].holds
-
 _tools := data.mcp.profiles[request.profile].tools
 
 _toolset := data.mcp.profiles[request.profile].tools[input.tool.name].toolset
@@ -240,15 +244,9 @@ _covering := [grant |
 	request.conditions_hold(grant)
 ]
 
-# What the call needs beyond the tool itself, and the grants that give it.
-_covering_extra := [grant |
-	some toolset, _ in _extra
-	some grant in request.grants
-	_gives_extra(grant, toolset)
-]
-
+# What the call needs beyond the tool itself.
 _extra_granted if {
-	every toolset in object.keys(_extra) {
+	every toolset, _ in _extra {
 		_extra_given(toolset)
 	}
 }
