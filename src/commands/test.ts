@@ -8,8 +8,8 @@ export const command: Command = {
 Runs the tests of the folders by \`opa test\`, with the library, then each test again in WebAssembly, as the sidecar
 evaluates. Where the two do not say the same, that is a failure, too.
 
-A test rule is compiled as it stands. A test that replaces a function or a builtin (\`with f as g\`) does not compile
-to WebAssembly; the time is \`input.time_ms\` of the test's own input, and \`print\` prints nothing there.
+A test rule is compiled as it stands, also one that replaces a function or a builtin (\`with f as g\`). The time is
+\`input.time_ms\` of the test's own input, and \`print\` prints nothing there.
 
 Options:
   -v, --verbose                every test, not only those that fail or differ
