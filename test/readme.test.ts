@@ -45,7 +45,10 @@ test('every command in it is one that there is; demo, start and test run in test
     if (program === 'npm')
       expect(manifest.scripts, command).toHaveProperty((words[0] === 'run' ? words[1] : words[0]) ?? '')
     // What the others do is run elsewhere: test/docs-commands.test.ts says where.
-    else expect(['node', 'sed', 'docker', 'claude', 'deploy/compose/prepare.sh'], command).toContain(program)
+    else
+      expect(['node', 'sed', 'docker', 'claude', 'export', 'deploy/compose/prepare.sh'], command).toContain(
+        program,
+      )
   }
   expect(commands.length).toBeGreaterThan(5)
 })
