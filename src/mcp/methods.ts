@@ -28,7 +28,7 @@ export type Method = {
 }
 
 /** Tasks as 2026-07-28 has them (SEP-2663). */
-const TASKS = 'io.modelcontextprotocol/tasks'
+export const TASKS = 'io.modelcontextprotocol/tasks'
 
 const FIRST = '2024-11-05'
 const LEGACY = '2025-11-25'

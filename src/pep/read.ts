@@ -9,7 +9,7 @@ import {
   readMessage,
   withProtocolMeta,
 } from '../mcp/message.ts'
-import { ANSWER, ANSWER_WITHOUT_DATA, type Method, methodOf } from '../mcp/methods.ts'
+import { ANSWER, ANSWER_WITHOUT_DATA, type Method, methodOf, TASKS } from '../mcp/methods.ts'
 import { mirrorParams } from '../mcp/param-headers.ts'
 import { isObject, type JsonObject, parseStrictBytes } from '../mcp/strict-json.ts'
 import { type Owner, sameOwner } from '../pdp/identity.ts'
@@ -105,7 +105,7 @@ function readAsking(
   const method = methodOf('to_server', message.method, revision)
   if (!method || !context.settings.eras.includes(era)) return no('unknown_method')
   if (method.shape !== message.kind) return no('wrong_shape')
-  const { extension } = method
+  const extension = listensToTasks(message) ? TASKS : method.extension
   if (era === 'modern' && extension !== undefined && !declares(message.params, extension)) {
     const data = { requiredCapabilities: { extensions: { [extension]: {} } } }
     return { ok: false, reason: 'missing_capability', id, era, data }
@@ -186,6 +186,10 @@ function withServersTask(context: Context, arrival: Arrival, response: Response,
   if (response.error || method.startsWith('tasks/')) return response
   return { ...response, result: renameRelated(response.result, (id) => ownTask(context, arrival, id)) }
 }
+
+/** News of tasks are of the extension, too (SEP-2663, "Task Status Notifications"). */
+const listensToTasks = ({ method, params: { notifications } }: Request | Notification): boolean =>
+  method === 'subscriptions/listen' && isObject(notifications) && notifications.taskIds !== undefined
 
 /** Whether the request says that its client knows an extension (2026-07-28, "Capabilities"). */
 function declares({ _meta }: JsonObject, extension: string): boolean {

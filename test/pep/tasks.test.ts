@@ -237,6 +237,11 @@ describe('a task of 2026-07-28', () => {
         })
       }
     }
+    for (const taskIds of [[taskId], ['made-up'], 1, null]) {
+      const listen = { notifications: { taskIds } }
+      const refused = await at.modern('subscriptions/listen', listen, undefined, alice, false)
+      expect(json(refused).error).toMatchObject({ code: -32021, data: { reason: 'missing_capability' } })
+    }
     expect(at.calls).toHaveLength(1)
   })
 
