@@ -80,6 +80,17 @@ test('a silent stream has heartbeats, and brings what comes after them', async (
   await expect.poll(() => got.text, { timeout: 10_000 }).toContain('awake')
 })
 
+test('a stream that is idle for as long as a test can afford lives: heartbeats as they are in service', {
+  timeout: 120_000,
+}, async () => {
+  const upstream = quietUpstream()
+  const { port } = await listen({ judge, forward: upstream.forward })
+  const { got } = await client(port, GET)
+  await expect.poll(() => got.text.split(': keep-alive\n\n').length, { timeout: 100_000 }).toBe(3)
+  upstream.say({ data: JSON.stringify(NOTE) })
+  await expect.poll(() => got.text, { timeout: 10_000 }).toContain('awake')
+})
+
 test('an upstream that ends is noticed: a stream ends, a call is answered with what failed', async () => {
   const upstream = quietUpstream()
   const { port, lines } = await listen({ judge, forward: upstream.forward })
