@@ -5,6 +5,7 @@ import { join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import { readConfig } from '../src/config.ts'
 import { REFUSALS } from '../src/pep/refusal.ts'
 
 const run = promisify(execFile)
@@ -81,6 +82,35 @@ test('every setting that the configuration reads is in docs/configuration.md', (
   expect(keys.length).toBeGreaterThan(20)
   const reference = read('docs/configuration.md')
   expect(keys.filter((key) => !new RegExp(`\\b${key}\\b`).test(reference))).toEqual([])
+})
+
+test('the bounds it names are those that are in force', () => {
+  const config = {
+    bundles: { mcp: { resource: join(root, 'bundles/default.tar.gz') } },
+    plugins: {
+      mcp: {
+        server: 's',
+        upstream: { url: 'http://127.0.0.1:1/mcp' },
+        identity: { development: { subject: 'me' } },
+      },
+      mcp_audit: { buffer: { path: '/tmp/none' } },
+    },
+  }
+  const result = readConfig(JSON.stringify(config), [], {})
+  if (!result.ok) throw new Error(result.faults.join('\n'))
+  const { mcp, audit } = result.config
+  const { bounds } = mcp
+  const mib = (bytes: number) => `${bytes / 2 ** 20} MiB`
+  const rows = [
+    `| a request's body | ${mib(mcp.bodyLimit)} |`,
+    `| a message of the server | ${mib(mcp.messageLimit)} |`,
+    `| ${[bounds.connections, bounds.inFlight, bounds.streams, bounds.perSecond].join(', ')} |`,
+    `| ${mib(bounds.inFlightBytes)}, ${bounds.memoryPercent} % |`,
+    `| ${[bounds.identityInFlight, bounds.identityStreams, bounds.identityPerSecond].join(', ')} |`,
+    `| one evaluation | ${mcp.deadline} ms |`,
+    `| ${audit.buffer.maxBytes / 2 ** 30} GiB |`,
+  ]
+  for (const row of rows) expect(readme).toContain(row)
 })
 
 describe('the files that it points to', () => {
