@@ -1,10 +1,19 @@
 import { spawn } from 'node:child_process'
 import { request } from 'undici'
+import { HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION } from '../mcp/error.ts'
+import {
+  LATEST_LEGACY,
+  LEGACY_VERSIONS,
+  META_CAPABILITIES,
+  META_CLIENT,
+  META_VERSION,
+  MODERN_VERSIONS,
+} from '../mcp/headers.ts'
 import { createFrameReader } from '../mcp/sse.ts'
 import { isObject, type Json, type JsonObject, parseStrict } from '../mcp/strict-json.ts'
 import { createLineSplitter } from './stdio/lines.ts'
 
-/** An MCP server whose tools are to be listed, over Streamable HTTP or stdio (2025-11-25). */
+/** An MCP server whose tools are to be listed, over Streamable HTTP or stdio (2026-07-28, or 2025-11-25). */
 export type ToolServer =
   | { kind: 'url'; url: string; headers: Record<string, string> }
   | { kind: 'command'; command: string[]; env: Record<string, string | undefined> }
@@ -12,12 +21,24 @@ export type ToolServer =
 /** Why the tools could not be listed; the text says what to do. */
 export class ToolListError extends Error {
   override name = 'ToolListError'
+  /** of HTTP, where that is what is wrong */
+  status: number | undefined
 }
 
-type Ask = (message: JsonObject) => Promise<JsonObject | undefined>
-type Connection = { ask: Ask; close: () => Promise<void> }
+type Era = 'legacy' | 'modern'
+type Connection = {
+  /**
+   * @param within milliseconds, where silence is an answer: then it is undefined
+   */
+  ask: (message: JsonObject, era: Era, within?: number) => Promise<JsonObject | undefined>
+  close: () => Promise<void>
+}
 
-const VERSION = '2025-11-25'
+const MODERN = MODERN_VERSIONS[0] as string
+/** Milliseconds that a server over stdio may be silent to what it may not know. */
+const SILENT = 3_000
+/** Answers after which a client takes another road (2026-07-28, "Streamable HTTP", "Backward Compatibility"). */
+const NOT_KNOWN = [400, 404, 405]
 const LIMIT = 16 << 20
 const LIMITS = { bytes: LIMIT, depth: 128, keys: 1_000_000, string: 1 << 20 }
 const PAGES = 1_000
@@ -26,23 +47,46 @@ const PAGES = 1_000
 export async function listTools(server: ToolServer, version: string, timeout: number): Promise<JsonObject[]> {
   const signal = AbortSignal.timeout(timeout)
   const connection = server.kind === 'url' ? overHttp(server, signal) : overStdio(server, signal)
+  const clientInfo = { name: 'mcp-opa-sidecar', version }
+  const _meta = { [META_VERSION]: MODERN, [META_CAPABILITIES]: {}, [META_CLIENT]: clientInfo }
   let id = 0
-  const ask = async (method: string, params: JsonObject): Promise<JsonObject> => {
-    const answer = await connection.ask({ jsonrpc: '2.0', id: ++id, method, params })
-    if (isObject(answer?.result)) return answer.result
-    const { message, code } = isObject(answer?.error) ? answer.error : {}
-    throw new ToolListError(
-      `${method}: the server answered ${message ?? 'with no result'}${code === undefined ? '' : ` (${code})`}`,
-    )
+  const tell = (era: Era, method: string, params: JsonObject, within?: number) => {
+    const all = era === 'modern' ? { ...params, _meta } : params
+    return connection.ask({ jsonrpc: '2.0', id: ++id, method, params: all }, era, within)
   }
+  const ask = async (era: Era, method: string, params: JsonObject): Promise<JsonObject> => {
+    const answer = await tell(era, method, params)
+    if (isObject(answer?.result)) return answer.result
+    throw refusedBy(method, answer)
+  }
+
+  /** Asks as a client that speaks both: what the server does not know is asked in the older way. */
+  const negotiate = async (): Promise<Era> => {
+    let silent = false
+    try {
+      const answer = await tell('modern', 'server/discover', {}, SILENT)
+      silent = answer === undefined
+      if (answer && isModern(answer)) return 'modern'
+    } catch (error) {
+      if (!(error instanceof ToolListError) || !NOT_KNOWN.includes(error.status ?? 0)) throw error
+    }
+    const params = { protocolVersion: LATEST_LEGACY, capabilities: {}, clientInfo }
+    const answer = await tell('legacy', 'initialize', params)
+    if (!isObject(answer?.result)) {
+      // It was only slow to begin with.
+      if (silent) return 'modern'
+      throw refusedBy('initialize', answer)
+    }
+    await connection.ask({ jsonrpc: '2.0', method: 'notifications/initialized' }, 'legacy')
+    return 'legacy'
+  }
+
   try {
-    const clientInfo = { name: 'mcp-opa-sidecar', version }
-    await ask('initialize', { protocolVersion: VERSION, capabilities: {}, clientInfo })
-    await connection.ask({ jsonrpc: '2.0', method: 'notifications/initialized' })
+    const era = await negotiate()
     const tools: JsonObject[] = []
     let cursor: Json | undefined
     for (let page = 0; page < PAGES; page++) {
-      const result = await ask('tools/list', cursor === undefined ? {} : { cursor })
+      const result = await ask(era, 'tools/list', cursor === undefined ? {} : { cursor })
       tools.push(...readTools(result))
       cursor = result.nextCursor
       if (cursor === undefined || cursor === null || cursor === '') return tools
@@ -56,6 +100,30 @@ export async function listTools(server: ToolServer, version: string, timeout: nu
     await connection.close().catch(() => undefined)
   }
 }
+
+function refusedBy(method: string, answer: JsonObject | undefined): ToolListError {
+  const { message, code } = isObject(answer?.error) ? answer.error : {}
+  return new ToolListError(
+    `${method}: the server answered ${message ?? 'with no result'}${code === undefined ? '' : ` (${code})`}`,
+  )
+}
+
+/**
+ * Whether what `server/discover` was answered with is from a server of 2026-07-28.
+ * @throws ToolListError where it is, and does not speak with us
+ */
+function isModern(answer: JsonObject): boolean {
+  const { result, error } = answer
+  if (isObject(result)) return namesModern(result.supportedVersions)
+  const { code, data } = isObject(error) ? error : {}
+  if (![HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION].includes(Number(code))) return false
+  const supported = isObject(data) && Array.isArray(data.supported) ? data.supported : []
+  if (supported.some((version) => LEGACY_VERSIONS.includes(String(version)))) return false
+  throw refusedBy('server/discover', answer)
+}
+
+const namesModern = (versions: Json | undefined): boolean =>
+  Array.isArray(versions) && versions.includes(MODERN)
 
 /** The definitions of a list, as a result or alone. @throws ToolListError */
 export function readTools(list: Json): JsonObject[] {
@@ -80,9 +148,13 @@ const answers = (message: JsonObject, to: JsonObject): boolean =>
 
 function overHttp({ url, headers }: ToolServer & { kind: 'url' }, signal: AbortSignal): Connection {
   let session: Record<string, string> = {}
-  const common = () => ({ ...headers, ...session, 'mcp-protocol-version': VERSION })
+  const common = (era: Era, method: Json | undefined) => ({
+    ...headers,
+    ...(era === 'legacy' ? session : { 'mcp-method': String(method) }),
+    'mcp-protocol-version': era === 'legacy' ? LATEST_LEGACY : MODERN,
+  })
   return {
-    async ask(message) {
+    async ask(message, era) {
       const {
         statusCode,
         headers: got,
@@ -90,7 +162,7 @@ function overHttp({ url, headers }: ToolServer & { kind: 'url' }, signal: AbortS
       } = await request(url, {
         method: 'POST',
         headers: {
-          ...common(),
+          ...common(era, message.method),
           'content-type': 'application/json',
           accept: 'application/json, text/event-stream',
         },
@@ -98,10 +170,13 @@ function overHttp({ url, headers }: ToolServer & { kind: 'url' }, signal: AbortS
         signal,
       })
       const id = got['mcp-session-id']
-      if (typeof id === 'string') session = { 'mcp-session-id': id }
+      if (typeof id === 'string' && era === 'legacy') session = { 'mcp-session-id': id }
       if (statusCode >= 300) {
-        await body.dump()
-        throw new ToolListError(`${url} answered with status ${statusCode}`)
+        const found = errorIn(await textOf(body))
+        if (statusCode === 400 && found) return found
+        const error = new ToolListError(`${url} answered with status ${statusCode}`)
+        error.status = statusCode
+        throw error
       }
       if (message.id === undefined) {
         await body.dump()
@@ -131,12 +206,31 @@ function overHttp({ url, headers }: ToolServer & { kind: 'url' }, signal: AbortS
       if (!session['mcp-session-id']) return
       const { body } = await request(url, {
         method: 'DELETE',
-        headers: common(),
+        headers: common('legacy', undefined),
         signal: AbortSignal.timeout(2_000),
       })
       await body.dump()
     },
   }
+}
+
+const ERROR_BYTES = 64 << 10
+
+/** The beginning of a body that is an error. */
+async function textOf(body: AsyncIterable<unknown> & { destroy: () => unknown }): Promise<string> {
+  let text = ''
+  for await (const chunk of body) {
+    text += (chunk as Buffer).toString('utf8')
+    if (text.length > ERROR_BYTES) break
+  }
+  body.destroy()
+  return text
+}
+
+/** A JSON-RPC error, where it is one. */
+function errorIn(text: string): JsonObject | undefined {
+  const parsed = parseStrict(text, LIMITS)
+  return parsed.ok && isObject(parsed.value) && isObject(parsed.value.error) ? parsed.value : undefined
 }
 
 /** Milliseconds for a server to end by itself once its input is closed. */
@@ -172,7 +266,6 @@ function overStdio({ command, env }: ToolServer & { kind: 'command' }, signal: A
         const message = read(line.toString('utf8'))
         if (waiting && answers(message, waiting.to)) {
           waiting.resolve(message)
-          waiting = undefined
         } else if (message.method === 'ping' && message.id !== undefined)
           write({ jsonrpc: '2.0', id: message.id, result: {} })
         else if (message.method !== undefined && message.id !== undefined)
@@ -183,10 +276,16 @@ function overStdio({ command, env }: ToolServer & { kind: 'command' }, signal: A
     }
   })
   return {
-    ask: (message) =>
+    ask: (message, _era, within) =>
       new Promise((resolve, reject) => {
         if (ended) return reject(ended)
-        if (message.id !== undefined) waiting = { to: message, resolve, reject }
+        const late = within === undefined ? undefined : setTimeout(() => settle(), within)
+        const settle = (found?: JsonObject) => {
+          clearTimeout(late)
+          if (waiting?.to === message) waiting = undefined
+          resolve(found)
+        }
+        if (message.id !== undefined) waiting = { to: message, resolve: settle, reject }
         write(message)
         if (message.id === undefined) resolve(undefined)
       }),

@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -276,6 +278,101 @@ describe('pins and new-policy ask a server', () => {
     const again = await sidecar('pins', '--server', 'demo', '--url', server.url, 'pinned', '--check')
     expect(again).toMatchObject({ code: 0, stdout: 'demo: 23 tools, nothing changed\n' })
   })
+
+  test('a server of 2026-07-28, of both, or of before, as a client asks it', async () => {
+    const { startV1Server } = await import('../support/v1-server.ts')
+    const { startV2Server } = await import('../support/v2-server.ts')
+    const both = await startV2Server(true)
+    const older = await startV1Server()
+    const asked: string[] = []
+    const modern = createServer(async (request, response) => {
+      let text = ''
+      for await (const chunk of request) text += chunk
+      const { id, method, params } = JSON.parse(text || '{}')
+      asked.push(method)
+      const say = (status: number, more: object) =>
+        response
+          .writeHead(status, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ jsonrpc: '2.0', id, ...more }))
+      const version = params?._meta?.['io.modelcontextprotocol/protocolVersion']
+      if (request.headers['mcp-protocol-version'] !== version || request.headers['mcp-method'] !== method)
+        return say(400, { error: { code: -32020, message: 'header mismatch' } })
+      if (version !== '2026-07-28')
+        return say(400, { error: { code: -32022, message: 'no', data: { supported: ['2026-07-28'] } } })
+      if (method === 'server/discover')
+        return say(200, {
+          result: { resultType: 'complete', supportedVersions: ['2026-07-28'], capabilities: {} },
+        })
+      if (params.cursor === undefined)
+        return say(200, {
+          result: { resultType: 'complete', tools: NOTES.tools.slice(0, 1), nextCursor: 'n' },
+        })
+      say(200, { result: { resultType: 'complete', tools: NOTES.tools.slice(1) } })
+    })
+    await new Promise<void>((resolve) => modern.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(modern.address() as AddressInfo).port}/mcp`
+    const pinned = async (name: string, of: string) => {
+      const ran = await sidecar('pins', '--server', name, '--url', of, `eras-${name}`)
+      expect(ran, name).toMatchObject({ code: 0, stderr: '' })
+      return ran.stdout
+    }
+    expect(await pinned('modern', url)).toContain(
+      'new      read_note\nnew      write_note\nmodern: 2 tools, 2 to look at\n',
+    )
+    expect(asked).toEqual(['server/discover', 'tools/list', 'tools/list'])
+    expect(await pinned('both', both.url)).toContain('new      echo\n')
+    expect(await pinned('older', older.url)).toContain('new      echo\n')
+    for (const close of [both.close, older.close]) await close()
+    modern.closeAllConnections()
+    await new Promise((resolve) => modern.close(resolve))
+    // Over stdio: both eras, and one that knows initialize only.
+    for (const generation of ['dual', 'v2', 'v1']) {
+      const program = join(root, 'test/support/stdio-server.ts')
+      const args = [
+        '--server',
+        generation,
+        `stdio-${generation}`,
+        '--',
+        process.execPath,
+        program,
+        generation,
+      ]
+      const ran = await sidecar('pins', ...args)
+      expect(ran, generation).toMatchObject({ code: 0, stdout: expect.stringContaining('new      echo\n') })
+    }
+  }, 60_000)
+
+  test('a server that refuses us, or speaks only what we do not, says so', async () => {
+    const answer = (status: number, body: string) => async (): Promise<Ran> => {
+      const server = createServer((_request, response) =>
+        response.writeHead(status, { 'content-type': 'application/json' }).end(body),
+      )
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+      const ran = await sidecar('pins', '--server', 'x', '--url', url, 'refused')
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+      return ran
+    }
+    const future = { code: -32022, message: 'too old', data: { supported: ['2031-01-01'] } }
+    for (const [ask, says] of [
+      [answer(403, ''), 'answered with status 403'],
+      [answer(503, ''), 'answered with status 503'],
+      [answer(404, 'nothing'), 'answered with status 404'],
+      [
+        answer(400, JSON.stringify({ jsonrpc: '2.0', id: 1, error: future })),
+        'server/discover: the server answered too old (-32022)',
+      ],
+      [
+        answer(200, JSON.stringify({ jsonrpc: '2.0', id: 9, error: { code: 1, message: 'x' } })),
+        'initialize: the server answered x (1)',
+      ],
+    ] as const) {
+      const { code, stderr } = await ask()
+      expect(code).toBe(1)
+      expect(stderr).toContain(says)
+    }
+  }, 60_000)
 
   test('over stdio, a server that also asks and logs', async () => {
     write(
