@@ -131,8 +131,8 @@ export function isRpcId(id: unknown): id is RpcId {
   return typeof id === 'string' ? id.length <= 256 : Number.isSafeInteger(id)
 }
 
-/** W3C Trace Context, level 1. */
-const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/
+/** W3C Trace Context, level 1: ids of zeros are none. */
+const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}$/
 
 /** What a `traceparent` says, in a header or in `_meta` (SEP-414); undefined for what is none. */
 export function readTraceparent(value: unknown): { trace_id: string; span_id: string } | undefined {

@@ -109,5 +109,5 @@ describe.skipIf(!aws.ok)('the example to S3', () => {
     expect({ fault, id }).toEqual({ fault: undefined, id: spool.id })
     expect(last).toBe((listSegments(folder).at(-1)?.first ?? 0) - 1)
     expect(signed).toBeGreaterThan(0)
-  })
+  }, 180_000)
 })

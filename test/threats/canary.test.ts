@@ -231,11 +231,13 @@ test('trap 34: a credential planted anywhere is in no record, log, metric or ans
   const pieces = assertion.split('.')
   const metrics = await (await fetch(`${sidecar.admin}/metrics`)).text()
   const health = await (await fetch(`${sidecar.admin}/health?plugins&bundles`)).text()
+  const status = await (await fetch(`${sidecar.admin}/v1/status`)).text()
   for (const [where, text] of [
     ['record', sidecar.spool()],
     ['log', JSON.stringify(sidecar.logs())],
     ['metrics', metrics],
     ['health', health],
+    ['status', status],
     ['answers', answers.map(withoutIds).join('\n')],
   ] as const) {
     const found = text.match(/.{0,120}CANARY.{0,40}/g)

@@ -24,7 +24,7 @@ export type SinkReader = {
   wait: (from?: Position, signal?: AbortSignal) => Promise<boolean>
   /** Keeps, across restarts, that all before is delivered. Never goes back. */
   commit: (next: Position) => Promise<void>
-  /** what is not committed; `since`: milliseconds since the epoch from which on it has not been */
+  /** what is not committed; `since`: milliseconds since the epoch when the oldest of it was recorded */
   lag: () => { lines: number; bytes: number; since: number | undefined }
 }
 
@@ -62,9 +62,9 @@ export function openReader(
   let at =
     kept === undefined
       ? start === 'oldest'
-        ? oldest(log)
+        ? firstOf(log)
         : log.synced()
-      : (locate(log, kept) ?? oldest(log))
+      : (locate(log, kept) ?? firstOf(log))
   const lost = kept !== undefined && at.seq > kept.seq ? { from: kept.seq + 1, to: at.seq } : undefined
   let since = log.synced().seq > at.seq ? now() : undefined
   log.listen(() => {
@@ -72,6 +72,8 @@ export function openReader(
   })
   let writing: Promise<void> = Promise.resolve()
 
+  /** when the line after this one was recorded, once it was read */
+  let oldest: { seq: number; time: number } | undefined
   const moved = (next: Position) => {
     at = next
     since = log.synced().seq > at.seq ? now() : undefined
@@ -82,10 +84,12 @@ export function openReader(
     async read(limits, from = at) {
       // What a reader was about to read may have had to be deleted.
       const start = from.seq < at.seq ? at : from
-      return (
-        (await readLines(log, start, limits)) ??
-        readLines(log, at, limits).then((batch) => batch ?? { lines: [], next: at })
-      )
+      const batch = (await readLines(log, start, limits)) ??
+        (await readLines(log, at, limits)) ?? { lines: [], next: at }
+      const [first] = batch.lines
+      const time = first && timeOf(first.text)
+      if (first && time !== undefined) oldest = { seq: first.seq - 1, time }
+      return batch
     },
     wait(from = at, signal) {
       return new Promise((resolve) => {
@@ -125,7 +129,8 @@ export function openReader(
       return {
         lines: end.seq - at.seq,
         bytes: Math.max(0, bytes),
-        since: end.seq > at.seq ? since : undefined,
+        // Until it was read, when it was seen.
+        since: end.seq > at.seq ? (oldest?.seq === at.seq ? oldest.time : since) : undefined,
       }
     },
   }
@@ -142,9 +147,15 @@ export function openReader(
   }
 }
 
-const oldest = (log: LogView): Position => {
+const firstOf = (log: LogView): Position => {
   const first = log.segments()[0]?.first ?? 1
   return { segment: first, offset: 0, seq: first - 1 }
+}
+
+/** Milliseconds since the epoch. */
+function timeOf(line: string): number | undefined {
+  const time = Date.parse(/"timestamp":"([^"]{1,40})"/.exec(line)?.[1] ?? '')
+  return Number.isNaN(time) ? undefined : time
 }
 
 function keptAt(path: string): Position | undefined {

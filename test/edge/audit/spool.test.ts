@@ -401,6 +401,30 @@ test('a reader goes on where it has committed, also after a restart, and never s
   expect(await last).toBe(false)
 })
 
+test('what a reader is behind is the age of the oldest line that waits, whatever was taken meanwhile', async () => {
+  const folder = fresh()
+  let time = 1_000_000
+  const at = () => lifecycleEvent(origin, { ...facts, time_ms: time }, { code: 'x' })
+  let spool = open(folder, {}, { now: () => 5_000_000 })
+  for (time = 1_000_000; time < 1_010_000; time += 1_000) await spool.record(at(), 'required')
+  await expect.poll(() => spool.state().synced).toBe(10)
+  const sink = spool.reader('siem')
+  const two = await sink.read({ lines: 2, bytes: 1 << 20 })
+  expect(sink.lag().since).toBe(1_000_000)
+  await sink.commit(two.next)
+  await sink.read({ lines: 2, bytes: 1 << 20 })
+  expect(sink.lag().since).toBe(1_002_000)
+  await spool.close()
+  // After a restart it is as old as it was.
+  spool = open(folder, {}, { now: () => 9_000_000 })
+  const again = spool.reader('siem')
+  await again.read({ lines: 2, bytes: 1 << 20 })
+  expect(again.lag().since).toBe(1_002_000)
+  const rest = await again.read({ lines: 100, bytes: 1 << 20 })
+  await again.commit(rest.next)
+  expect(again.lag().since).toBe(undefined)
+})
+
 test('a line that is longer than a batch may be comes alone', async () => {
   const spool = open(fresh())
   const sink = spool.reader('siem')

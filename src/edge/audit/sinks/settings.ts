@@ -46,7 +46,7 @@ const SCHEMA: Partial<Record<Output['type'], Schema>> = {
   opensearch: 'ecs',
   otlp: 'otel',
 }
-const KINDS = ['decision', 'outcome', 'reject', 'repeat', 'lifecycle', 'gap', 'checkpoint']
+const KINDS = ['decision', 'outcome', 'reject', 'repeat', 'lifecycle', 'gap', 'checkpoint', 'candidate']
 
 /**
  * `plugins.mcp_audit.output`: a list, in the words of Enterprise OPA's `eopa_dl` where it has them; and what OPA itself has
