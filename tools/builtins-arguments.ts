@@ -1114,7 +1114,7 @@ const SPECIAL: [RegExp, Make[]][] = [
   [/^json\.marshal$/, [(r) => anyValue(r, 3)]],
   [/^json\.(unmarshal|is_valid)$/, [from([...JSONS, ...STRINGS])]],
   [/^yaml\.(unmarshal|is_valid)$/, [from([...YAMLS, ...STRINGS])]],
-  [/^yaml\.marshal$/, [(r) => anyValue(r, 3)]],
+  [/^yaml\.marshal$/, [(r) => (r.chance(0.1) ? anyValue(r, 3) : plainDocument(r, 4))]],
   [
     /^graph\.reachable/,
     [
@@ -1270,6 +1270,70 @@ const SPECIAL: [RegExp, Make[]][] = [
   [/^io\.jwt\.verify_/, [from(signed.tokens), from(signed.keys)]],
   [/^crypto\.hmac\.equal$/, [from(['a', 'b', 'ä', '']), from(['a', 'ä', 'ab', ''])]],
 ]
+
+const WORDS = [
+  'a',
+  'b',
+  'a1',
+  'a10',
+  'a2',
+  'a02',
+  'a_b',
+  'a-b',
+  'Ab',
+  'B',
+  'no',
+  'null',
+  'True',
+  'yEs',
+  'y',
+  'x.y',
+  '12',
+  '0',
+]
+const PHRASES = [
+  'a b',
+  'a:b',
+  'https://x.y/z',
+  'user@x',
+  'a - b',
+  'a: b',
+  'a #b',
+  '',
+  'inf',
+  'e1',
+  'a '.repeat(60),
+  'NaN',
+]
+
+/** Of words, mostly: what YAML writes without quotes, and what it must not. */
+function plainDocument(random: Random, depth: number): Encoded {
+  const { pick, int: below, chance } = random
+  if (depth === 0 || chance(0.3))
+    return chance(0.4)
+      ? pick(WORDS)
+      : chance(0.3)
+        ? pick(PHRASES)
+        : chance(0.7)
+          ? pick<Encoded>([
+              0,
+              -1,
+              12,
+              1.5,
+              num('1.50'),
+              num('1e2'),
+              num('1234567.5'),
+              num('1e21'),
+              -0.25,
+              num('1e-7'),
+            ])
+          : pick([null, true, false])
+  const items = Array.from({ length: below(4) }, () => plainDocument(random, depth - 1))
+  const kind = below(4)
+  if (kind === 0) return items
+  if (kind === 1) return set(items)
+  return Object.fromEntries(items.map((item) => [pick(WORDS), item]))
+}
 
 /** A list or a set, whose members are often alike. */
 function listOf(random: Random, of: readonly Encoded[]): Encoded {

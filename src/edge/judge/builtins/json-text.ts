@@ -1,4 +1,4 @@
-import { Num, OperandError, RegoObject, type Value } from './value.ts'
+import { Num, OperandError, RegoObject, Unanswerable, type Value } from './value.ts'
 
 /** JSON text as OPA reads it (`json.unmarshal`): numbers keep their text, the last of two equal keys stays. */
 export function readJson(text: string): Value {
@@ -51,7 +51,11 @@ export function readJson(text: string): Value {
     word.lastIndex = at
     const [found = ''] = word.exec(text) ?? []
     at += found.length
-    return found === 'null' ? null : found === 'true' || found === 'false' ? found === 'true' : new Num(found)
+    if (found === 'null') return null
+    if (found === 'true' || found === 'false') return found === 'true'
+    // OPA has a bound of its own, far out.
+    if (/[eE][-+]?\d{5}/.test(found)) throw new Unanswerable('a number with an exponent of five digits')
+    return new Num(found)
   }
   return read()
 }

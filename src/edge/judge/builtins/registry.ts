@@ -32,7 +32,6 @@ export const REFUSED: Readonly<Record<string, string>> = {
   'rand.intn': RANDOM,
   'uuid.rfc4122': RANDOM,
   'opa.runtime': 'tells of the process and its environment',
-  'yaml.marshal': 'the layout is that of Go’s library',
   'io.jwt.encode_sign': RANDOM,
   'io.jwt.encode_sign_raw': RANDOM,
   'providers.aws.sign_req': 'signs requests, which a policy here cannot send',

@@ -60,6 +60,7 @@ const toNumber: Builtin = ([value]) => {
     if (UNSPEAKABLE.test(of)) throw new Unanswerable(`to_number: ${of.slice(0, 40)}`)
     throw new OperandError('not a number')
   }
+  if (/[eE]-\d{5}/.test(of)) throw new Unanswerable('to_number: an exponent of five digits')
   if (!Number.isFinite(Number(of))) throw new OperandError('out of range')
   const shown = `${whole.replace(/^0+(?=\d)/, '') || '0'}${fraction && `.${fraction}`}${power}`
   return new Num(sign === '-' ? `-${shown}` : shown)

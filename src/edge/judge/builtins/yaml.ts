@@ -1,6 +1,7 @@
 import { isAlias, isMap, isScalar, isSeq, type Node, parseAllDocuments, Scalar } from 'yaml'
 import { type Builtin, text } from './operand.ts'
 import { Num, OperandError, RegoObject, Unanswerable, type Value } from './value.ts'
+import { yamlText } from './yaml-text.ts'
 
 /**
  * YAML where go-yaml, which OPA reads it with, and this library cannot differ: mappings with plain keys, sequences,
@@ -66,5 +67,6 @@ export const YAML: Record<string, Builtin> = {
       throw error
     }
   },
+  'yaml.marshal': ([value]) => yamlText(value as Value),
   'yaml.unmarshal': ([value]) => read(text(value)),
 }
