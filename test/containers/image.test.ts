@@ -54,15 +54,17 @@ describe('the image', () => {
 })
 
 describe('a pod of it, read-only and without capabilities', () => {
-  test('lets through what is allowed, refuses the rest, and records both', async () => {
+  test('lets through what is allowed, refuses the rest, and records both, for every client', async () => {
     const pod = await start()
-    const alice = await connectClient(pod.url, () => pod.issuer.mint(people.alice))
-    const names = await alice.names()
-    expect(names).toContain('create_pull_request')
-    expect(names).not.toContain('merge_pull_request')
-    expect(await alice.text('merge_pull_request', { ...app, pullNumber: 7 })).toMatch(/merge_not_granted/)
-    expect((await alice.call('list_issues', app)).isError).not.toBe(true)
-    await alice.close()
+    for (const [, connect] of CLIENTS) {
+      const alice = await connect(pod.url, () => pod.issuer.mint(people.alice))
+      const names = await alice.names()
+      expect(names).toContain('create_pull_request')
+      expect(names).not.toContain('merge_pull_request')
+      expect(await alice.text('merge_pull_request', { ...app, pullNumber: 7 })).toMatch(/merge_not_granted/)
+      expect((await alice.call('list_issues', app)).isError).not.toBe(true)
+      await alice.close()
+    }
     const decisions = (await pod.records()).filter(({ custom }) => custom.event === 'decision')
     const of = (tool: string) => decisions.find(({ input }) => input?.tool?.name === tool)?.custom.disposition
     expect([of('merge_pull_request'), of('list_issues')]).toEqual(['denied', 'allowed'])
