@@ -242,7 +242,7 @@ metadata.max.age.ms=1000
       got += part
     })
     const rows = () => got.split('\n').slice(0, -1)
-    await expect.poll(() => rows().length, { timeout: 120_000, interval: 500 }).toBe(lines.length)
+    await expect.poll(() => rows().length, { timeout: 240_000, interval: 500 }).toBe(lines.length)
     expect(rows()).toEqual(lines.map((line) => `${JSON.parse(line).custom.event_id}\t${line}`))
-  }, 150_000)
+  }, 300_000)
 })
