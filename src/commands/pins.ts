@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { ToolListError } from '../edge/tool-list.ts'
+import { ToolListError } from '../edge/tool-server.ts'
 import { isObject, parseStrict } from '../mcp/strict-json.ts'
 import { comparePins, type Pin, type PinChange, type Pins, pinsOf } from '../pdp/pins.ts'
 import { type Command, type Terminal, WrongUse } from './command.ts'

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { listTools, readTools, ToolListError } from '../edge/tool-list.ts'
+import { listTools, readTools } from '../edge/tool-list.ts'
+import { ToolListError } from '../edge/tool-server.ts'
 import { type JsonObject, parseStrict } from '../mcp/strict-json.ts'
 import { type Terminal, type Words, WrongUse } from './command.ts'
 
