@@ -158,7 +158,7 @@ test.skipIf(noOpa || lacks.length > 0)(
       `sed -i 's/freeze: {}/freeze: {github: true}/' grants/data.yaml && sed -i 's/"sequence": 3/"sequence": 4/' grants/.manifest`,
     )
     expect(denied(await ask('merge_pull_request', 'app', people.mona))).toBe(false)
-    run('make build KEY=')
+    run('make grants KEY=')
     publish('make push REGISTRY=registry.example.com/acme')
     for (;;) {
       const status = await (await fetch(`${sidecar.admin}/v1/status`)).text()
@@ -166,7 +166,7 @@ test.skipIf(noOpa || lacks.length > 0)(
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
     expect(denied(await ask('merge_pull_request', 'app', people.mona))).toBe(false)
-    run('make build verify KEY=key.pem')
+    run('make grants verify KEY=key.pem')
     publish('make push REGISTRY=registry.example.com/acme')
     await inForce('grants-4')
     expect((await ask('merge_pull_request', 'app', people.mona)).text).toContain('[team_freeze]')

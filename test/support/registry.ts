@@ -1,7 +1,7 @@
 // The real OCI registry of Debian (docker-registry), on a port of its own, and a client that pushes to it.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -33,12 +33,14 @@ storage:
 ${more}
 `,
   )
-  const child = spawn(registryProgram ?? '', ['serve', join(folder, 'config.yml')], { stdio: 'pipe' })
-  let said = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      said += text
-    })
+  // Into a file: who waits for a program by which we push does not read a pipe, and a full one stops the registry.
+  const log = join(folder, 'log')
+  const fd = openSync(log, 'a')
+  const child = spawn(registryProgram ?? '', ['serve', join(folder, 'config.yml')], {
+    stdio: ['ignore', fd, fd],
+  })
+  closeSync(fd)
+  const said = () => readFileSync(log, 'utf8')
   let code: number | null | undefined
   const ended = new Promise<void>((resolve) =>
     child.once('close', (status) => {
@@ -47,14 +49,14 @@ ${more}
     }),
   )
   while (!(await answers(port))) {
-    if (code !== undefined) throw new Error(`docker-registry ended with ${code}: ${said}`)
+    if (code !== undefined) throw new Error(`docker-registry ended with ${code}: ${said()}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   return {
     url: `http://127.0.0.1:${port}`,
     host: `127.0.0.1:${port}`,
     requests: () =>
-      [...said.matchAll(/"([A-Z]+) (\S+) HTTP\/1\.1" (\d{3})/g)].map(
+      [...said().matchAll(/"([A-Z]+) (\S+) HTTP\/1\.1" (\d{3})/g)].map(
         ([, method, path, status]) => `${method} ${path} ${status}`,
       ),
     async close() {
