@@ -148,9 +148,10 @@ function forget({ pending, given }: Context, passed: Passed): void {
 /** The upstream gave no answer to pass on. */
 function fail(context: Context, passed: Passed, reason: RefusalReason): Answer {
   const { decision_id } = passed.exchange
-  const end = passed.exchange.arrival.signal.aborted ? 'client_gone' : 'upstream_failed'
   const { status, retryAfter }: Refusal = REFUSALS[reason]
-  finish(context, passed, { end, status, cause: { code: reason } })
+  // Nobody is there to be told anything, and that the request was broken off is not the upstream's doing.
+  if (passed.exchange.arrival.signal.aborted) finish(context, passed, { end: 'client_gone' })
+  else finish(context, passed, { end: 'upstream_failed', status, cause: { code: reason } })
   const retry = retryAfter === undefined ? {} : { retryAfter }
   return { kind: 'message', status, text: failureText(passed, reason), decision_id, ...retry }
 }

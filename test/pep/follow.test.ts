@@ -6,6 +6,7 @@ import { alice, arrival, by, handlerIn, json, judging, message, modern, sealer }
 type Allows = Parameters<typeof judging>[0]
 const OWNER = { issuer: 'i', subject: 'alice', audience: 'a' }
 const VERSION = '2025-11-25'
+const CAPABILITIES = 'io.modelcontextprotocol/clientCapabilities'
 const SUBSCRIPTION = 'io.modelcontextprotocol/subscriptionId'
 
 /** A stream of the upstream that a test feeds. */
@@ -51,11 +52,15 @@ async function open(lists: string[], allows: Allows) {
   return { ...at, ...upstream, answer, next }
 }
 
-async function listen(allows: Allows, notifications: object) {
+/** What a client says of itself that knows tasks. */
+const TASKS = { extensions: { 'io.modelcontextprotocol/tasks': {} } }
+
+async function listen(allows: Allows, notifications: object, capabilities: object = {}) {
   const upstream = feed()
   const at = handlerIn({ judge: judging(allows), reply: upstream.reply })
   const { headers, body } = modern({ method: 'subscriptions/listen', params: { notifications } })
   const whole = { jsonrpc: '2.0', id: 'sub-1', ...JSON.parse(String(Buffer.from(body ?? []))) }
+  whole.params._meta[CAPABILITIES] = capabilities
   const answer = await at.handle(arrival(whole, { ...(headers && { headers }), ...by(alice) }))
   const items = answer.kind === 'stream' ? answer.items[Symbol.asyncIterator]() : undefined
   const next = async () => {
@@ -149,13 +154,14 @@ describe('subscriptions/listen', () => {
     expect(at.calls).toEqual([])
   })
 
-  test.each<[string, object, string]>([
+  test.each<[string, object, string, object?]>([
     ['an address in another spelling', { resourceSubscriptions: ['test://a/../b'] }, 'bad_uri'],
     ['a key in another spelling', { ResourceSubscriptions: ['test://a'] }, 'bad_subscription'],
     ['addresses that are none', { resourceSubscriptions: 'test://a' }, 'bad_subscription'],
-    ['tasks that are none', { taskIds: 'x' }, 'bad_subscription'],
-  ])('with %s is refused', async (_name, notifications, reason) => {
-    const at = await listen(() => true, notifications)
+    ['tasks, where the client has not said that it knows tasks', { taskIds: [] }, 'missing_capability'],
+    ['tasks that are none', { taskIds: 'x' }, 'bad_subscription', TASKS],
+  ])('with %s is refused', async (_name, notifications, reason, capabilities) => {
+    const at = await listen(() => true, notifications, capabilities)
     expect(json(at.answer).error.data.reason).toBe(reason)
     expect(at.calls).toEqual([])
   })

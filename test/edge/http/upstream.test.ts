@@ -726,7 +726,9 @@ describe('connections', () => {
       .slice(before)
       .find((event) => event.custom.event === 'decision')!
     const [, outcome] = await sidecar.recordsOf(decision.decision_id, 2)
-    expect(outcome?.custom).toMatchObject({ event: 'outcome', end: 'client_gone' })
+    expect(outcome?.custom).toMatchObject({ event: 'outcome', end: 'client_gone', disposition: 'allowed' })
+    expect(outcome?.custom).not.toHaveProperty('status')
+    expect(outcome?.custom).not.toHaveProperty('cause')
     await expect.poll(() => closed).toBe(true)
   })
 })
