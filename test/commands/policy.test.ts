@@ -374,7 +374,7 @@ describe('pins and new-policy ask a server', () => {
     }
   }, 60_000)
 
-  test('over stdio, a server that also asks and logs', async () => {
+  test('over stdio, a server that is silent to what it does not know, and asks and logs', async () => {
     write(
       'server.mjs',
       `import { createInterface } from 'node:readline'
@@ -396,6 +396,9 @@ createInterface({ input: process.stdin }).on('line', (line) => {
     const { code, stdout } = await sidecar('pins', ...args)
     expect(stdout).toContain('new      a\nnew      b\nown: 2 tools')
     expect(code).toBe(0)
+  })
+
+  test('over stdio, a server that ends, and one that is not there', async () => {
     const ended = await sidecar('pins', '--server', 'own', 'x', '--', 'node', '-e', 'process.exit(3)')
     expect(ended).toMatchObject({ code: 1, stderr: expect.stringContaining('ended (3) before it answered') })
     const none = await sidecar('pins', '--server', 'own', 'x', '--', 'no-such-program')
