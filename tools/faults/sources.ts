@@ -43,49 +43,66 @@ export const policy: Row = {
         },
         async ({ call, upstream, sidecar }) => {
           await call(1)
-          const stop = steadily(50, (n) => call(n, { name: n % 2 ? 'good' : 'evil', who: people.mona }))
           const how = ['loop', 'memory', 'conflict', 'string', 'text', 'key']
           const rounds = scale === 'short' ? 1 : 10
-          const slow: number[] = []
           let wrong = 0
           let suspended = 0
           let n = 100_000
-          for (let round = 0; round < rounds; round++) {
+          const poison = async (kind: string) => {
+            // Each time somebody else, for the third time in a minute they would wait.
+            const sub = `a-${++n}`
+            const { status, ms, exchange } = await call(n, {
+              who: { ...people.alice, sub, user: sub },
+              args: { how: kind },
+            })
+            if (!exchange.answers[0]?.body.includes('policy_error') || status !== 200) wrong++
+            return ms
+          }
+          // By themselves: under load they wait for their turn, too.
+          const alone: number[] = []
+          for (let round = 0; round < rounds / 2; round++) {
             for (const kind of how) {
-              // Each time somebody else, for the third time in a minute they would wait.
-              const who = { ...people.alice, sub: `a-${round}-${kind}`, user: `a-${round}-${kind}` }
-              const { status, ms, exchange } = await call(++n, { who, args: { how: kind } })
-              if (!exchange.answers[0]?.body.includes('policy_error') || status !== 200) wrong++
-              slow.push(ms)
+              alone.push(await poison(kind))
+              await pause(scale === 'short' ? 0 : 300)
             }
           }
+          const others = (from: number) =>
+            steadily(50, (i) => call(from + i, { name: i % 2 ? 'good' : 'evil', who: people.mona }))
+          const calm = others(0)
+          await pause(scale === 'short' ? 500 : 3_000)
+          const before = await calm()
+          const stop = others(10_000)
+          const slow: number[] = []
+          for (let round = 0; round < rounds; round++) for (const kind of how) slow.push(await poison(kind))
           for (let i = 0; i < 5; i++) {
             const { exchange } = await call(++n, { args: { how: 'conflict' } })
             if (exchange.answers[0]?.body.includes('suspended')) suspended++
           }
-          const others = await stop()
-          for (const { n: id, exchange } of others) {
+          const beside = await stop()
+          for (const { n: id, exchange } of [...before, ...beside]) {
             const passed = exchange.answers[0]?.body.includes('called good') === true
             if (passed !== (id % 2 === 1)) wrong++
           }
           const reached = upstream
             .requests()
             .filter(({ json }) => json.params?.arguments?.how !== undefined).length
-          const longest = percentile(
-            others.map(({ ms }) => ms),
-            1,
-          )
+          const [usual, longest] = [before, beside].map((calls) =>
+            percentile(
+              calls.map(({ ms }) => ms),
+              1,
+            ),
+          ) as [number, number]
+          const denied = percentile(alone, 1)
+          const timely = denied <= deadline + 30 && longest <= deadline + usual
           return {
             held:
               wrong === 0 &&
               reached === 0 &&
               suspended > 0 &&
-              longest < deadline * 5 &&
+              // A test knows no machine's speed.
+              (scale === 'short' ? longest < deadline * 5 : timely) &&
               unrecorded(upstream, sidecar.spool()) === 0,
-            measured: `${slow.length} poisoned calls: denied within ${percentile(slow, 1)} ms (deadline ${deadline}${percentile(slow, 1) > deadline + 30 ? '; the 30 ms are not met' : ''}), ${reached} sent; ${others.length} others: ${wrong} wrong verdicts, p50 ${percentile(
-              others.map(({ ms }) => ms),
-              0.5,
-            )} ms, longest ${longest} ms; suspended: ${suspended} of 5`,
+            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other under load: within ${percentile(slow, 1)} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5`,
           }
         },
       )

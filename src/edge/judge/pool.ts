@@ -165,29 +165,23 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     watch = setTimeout(check, settings.deadline, crew, active)
   }
 
-  const receive = (
-    by: Crew,
-    active: Thread,
-    { answers, spoiled }: Extract<FromWorker, { answers: unknown }>,
-  ) => {
-    clearTimeout(watch)
-    const jobs = new Map(away.map((job) => [job.seq, job]))
-    away = []
-    const done = answers.map(([of, text, line]) => {
-      const judged = parseExact(text) as unknown as Judgement
-      if (judged.kind === 'decided') judged.line = line as typeof judged.line
-      const job = jobs.get(of)
-      jobs.delete(of)
-      return { job, judged }
-    })
-    if (spoiled) {
-      active.state = 'spoiled'
-      const culprit = done.at(-1)?.job
-      if (culprit) strikes.add(verifiedIdentity(by, culprit.question))
-      waiting = [...jobs.values(), ...waiting]
+  const receive = (by: Crew, active: Thread, message: Extract<FromWorker, { answer: unknown }>) => {
+    const [of, text, line] = message.answer
+    const judged = parseExact(text) as unknown as Judgement
+    if (judged.kind === 'decided') judged.line = line as typeof judged.line
+    const at = away.findIndex((job) => job.seq === of)
+    const [job] = at < 0 ? [] : away.splice(at, 1)
+    if ('spoiled' in message) {
+      clearTimeout(watch)
+      if (message.spoiled) {
+        active.state = 'spoiled'
+        if (job) strikes.add(verifiedIdentity(by, job.question))
+        waiting = [...away, ...waiting]
+      }
+      away = []
+      send()
     }
-    send()
-    for (const { job, judged } of done) job?.resolve(judged)
+    job?.resolve(judged)
   }
 
   /** How long the present step has run; the clock of `hrtime` is one for all threads. */
@@ -233,7 +227,8 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     away = []
     stop(active)
     by.threads = by.threads.filter((thread) => thread !== active)
-    fill(by)
+    // Else one that could not start is started again in its time.
+    if (by.failures === 0) fill(by)
     const culprit = phase === PHASE.idle ? undefined : jobs.find((job) => job.seq === at)
     // Evaluation is pure: what was in the same message is asked again, before what came later.
     const anew = jobs.filter((job) => job !== culprit && ++job.attempts < 3)

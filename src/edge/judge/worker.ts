@@ -25,8 +25,11 @@ export const unpack = (at: bigint) => ({ seq: Number(at / PHASES), phase: at % P
 export type ToWorker = { jobs: [seq: number, question: string][] } | { jwks: string }
 export type FromWorker =
   | { ready: true }
-  /** `spoiled`: the last answer spoiled the evaluator; what came after it in the message is not answered here */
-  | { answers: [seq: number, judgement: string, line: string | undefined][]; spoiled: boolean }
+  /** One of the questions that were sent together: nobody waits for the evaluation of the next. */
+  | { answer: Answered }
+  /** The last one. `spoiled`: it spoiled the evaluator; what came after it in the message is not answered here. */
+  | { answer: Answered; spoiled: boolean }
+export type Answered = [seq: number, judgement: string, line: string | undefined]
 
 const port = parentPort
 if (port) run(workerData as WorkerData)
@@ -64,20 +67,21 @@ function run(given: WorkerData): void {
       keys = readJwks(message.jwks)
       return
     }
-    const answers: Extract<FromWorker, { answers: unknown }>['answers'] = []
+    let answer: Answered | undefined
     for (const [seq, text] of message.jobs) {
+      if (answer) port?.postMessage({ answer } satisfies FromWorker)
       current = seq
       mark(PHASE.verifying)
       const judged = judge(parseExact(text) as unknown as Question)
       if (judged.kind === 'decided') {
         const { line, ...rest } = judged
-        answers.push([seq, JSON.stringify(rest), line])
-      } else answers.push([seq, JSON.stringify(judged), undefined])
+        answer = [seq, JSON.stringify(rest), line]
+      } else answer = [seq, JSON.stringify(judged), undefined]
       if (evaluator.spoiled()) break
     }
     mark(PHASE.idle)
     const spoiled = evaluator.spoiled()
-    port?.postMessage({ answers, spoiled } satisfies FromWorker)
+    if (answer) port?.postMessage({ answer, spoiled } satisfies FromWorker)
     if (!spoiled) return
     // Nobody waits for this: the spare judges meanwhile.
     evaluator.restore()

@@ -125,11 +125,13 @@ describe.skipIf(noOpa)('the judging threads', async () => {
 
   test('threads that cannot start are started later and later; without one each question is refused at once', async () => {
     const judging = await policy()
-    const pool = await start(1000, judging)
     const starts: number[] = []
     const started = () => starts.push(performance.now())
     process.on('worker', started)
     try {
+      const pool = await start(1000, judging)
+      await expect.poll(() => starts.length).toBe(3)
+      starts.length = 0
       judging.data = 'no JSON'
       // Each ends one of those that were warm; the last question finds none.
       for (let i = 0; pool.replaced() < 3 && i < 10; i++)
