@@ -212,7 +212,7 @@ export const soak: Row = {
   required: 'memory does not grow after the warm-up, nor do descriptors; no call fails',
   run: (scale) =>
     withSidecar({}, async ({ call, sidecar }) => {
-      const seconds = scale === 'short' ? 5 : 300
+      const seconds = scale === 'short' ? 2 : 300
       const files = async () => Number((await run('sh', ['-c', `ls /proc/${sidecar.pid}/fd | wc -l`])).stdout)
       const work = async (of: number) => {
         const stop = steadily(100, (n) =>

@@ -102,7 +102,7 @@ export const policy: Row = {
               // A test knows no machine's speed.
               (scale === 'short' ? longest < deadline * 5 : timely) &&
               unrecorded(upstream, sidecar.spool()) === 0,
-            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other under load: within ${percentile(slow, 1)} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5`,
+            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other under load: within ${percentile(slow, 1)} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms by themselves, and one deadline beside what is usual for others, are NOT met'}`,
           }
         },
       )

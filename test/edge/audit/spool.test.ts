@@ -308,6 +308,7 @@ test('what a sink has not passed is not deleted: at the limit what is required i
   expect(await spool.record(line('denied'), 'reserve')).toBe(true)
   expect(spool.state()).toMatchObject({ oldest: 1, error: 'the spool is full (buffer.max_bytes)' })
   dense(folder)
+  await expect.poll(() => spool.state().warning).toBe('the spool is 100 % full')
   // The sink comes back: it gets every line in order, and there is room again.
   const seen: number[] = []
   while (await sink.wait(undefined, AbortSignal.timeout(300))) {
