@@ -36,9 +36,12 @@ export const killed: Row = {
         sidecar = await restart()
         ready.push(performance.now() - began)
       }
-      const text = sidecar.spool()
       const verifier = { name: undefined, key: signer.publicKey }
-      const { fault, signed } = verifyLog(spool, { verifier })
+      const verified = () => verifyLog(spool, { verifier })
+      // Few kills may leave no process the second that it takes to sign.
+      for (let i = 0; i < 50 && !verified().fault && verified().signed === 0; i++) await pause(100)
+      const text = sidecar.spool()
+      const { fault, signed } = verified()
       const lost = unrecorded(upstream, text)
       const seen = upstream.requests().length
       const events = eventsOf(text)
