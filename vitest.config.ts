@@ -9,5 +9,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Two cores are the smallest machine; real servers and threads share them.
     maxWorkers: 2,
+    // CI asks once more of what failed on its busy machine, and says so (tools/retried.ts).
+    retry: Number(process.env.TEST_RETRIES ?? 0),
   },
 })

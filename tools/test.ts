@@ -31,7 +31,17 @@ const parts: [string, string, string[]][] = [
   ['types', bin('tsc'), []],
   ['lint and format', bin('biome'), ['check', '--error-on-warnings', '.']],
   ['policy library', process.execPath, ['tools/rego.ts']],
-  ['tests', bin('vitest'), ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${results}`]],
+  [
+    'tests',
+    bin('vitest'),
+    [
+      'run',
+      '--reporter=default',
+      '--reporter=./tools/retried.ts',
+      '--reporter=json',
+      `--outputFile.json=${results}`,
+    ],
+  ],
 ]
 
 rmSync(results, { force: true })
