@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { leafHash, partsOf } from '../../log/merkle.ts'
 import type { Checkpoint } from '../../log/note.ts'
@@ -78,6 +78,8 @@ function read(path: string): End | undefined {
 function bytesOf(path: string, from: number, length: number): Buffer | undefined {
   const fd = openSync(path, 'r')
   try {
+    // What was kept may be damaged: no more is asked for than there is.
+    if (from + length > fstatSync(fd).size) return undefined
     const bytes = Buffer.alloc(length)
     return readSync(fd, bytes, 0, length, from) === length ? bytes : undefined
   } finally {

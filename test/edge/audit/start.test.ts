@@ -173,6 +173,7 @@ describe.each([true, false])('with signed checkpoints: %j', (signs) => {
     ['of another line', (end) => ({ ...end, seq: end.seq - 1 })],
     ['of more than one line', (end) => ({ ...end, line: end.offset })],
     ['of a line that is longer than what is before it', (end) => ({ ...end, line: end.offset + 1 })],
+    ['of a line larger than any file', (end) => ({ ...end, offset: 2 ** 53 - 1, line: 2 ** 52 })],
     ['of another text', (end) => ({ ...end, last: Buffer.alloc(32).toString('base64') })],
     ['without parts of the tree', (end) => ({ ...end, parts: [] })],
     ['with parts that are none', (end) => ({ ...end, parts: end.parts.map(() => 'x') })],
