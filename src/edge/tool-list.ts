@@ -1,4 +1,4 @@
-import { HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION } from '../mcp/error.ts'
+import { isModernError } from '../mcp/error.ts'
 import {
   LATEST_LEGACY,
   LEGACY_VERSIONS,
@@ -88,7 +88,7 @@ function isModern(answer: JsonObject): boolean {
   const { result, error } = answer
   if (isObject(result)) return namesModern(result.supportedVersions)
   const { code, data } = isObject(error) ? error : {}
-  if (![HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION].includes(Number(code))) return false
+  if (!isModernError(code)) return false
   const supported = isObject(data) && Array.isArray(data.supported) ? data.supported : []
   if (supported.some((version) => LEGACY_VERSIONS.includes(String(version)))) return false
   throw refusedBy('server/discover', answer)

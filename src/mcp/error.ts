@@ -10,6 +10,9 @@ export const INTERNAL_ERROR = -32603
 export const HEADER_MISMATCH = -32020
 export const MISSING_CAPABILITY = -32021
 export const UNSUPPORTED_VERSION = -32022
+/** Whether a server shows by this code that it knows 2026-07-28 (there, "Versioning"). */
+export const isModernError = (code: unknown): boolean =>
+  code === HEADER_MISMATCH || code === MISSING_CAPABILITY || code === UNSUPPORTED_VERSION
 /** Ours, outside the range that JSON-RPC and MCP reserve. */
 export const DENIED = 403
 export const UNAVAILABLE = 503

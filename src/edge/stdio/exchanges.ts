@@ -1,9 +1,4 @@
-import {
-  HEADER_MISMATCH,
-  METHOD_NOT_FOUND,
-  MISSING_CAPABILITY,
-  UNSUPPORTED_VERSION,
-} from '../../mcp/error.ts'
+import { isModernError, METHOD_NOT_FOUND } from '../../mcp/error.ts'
 import { META_LOG_LEVEL } from '../../mcp/headers.ts'
 import {
   isRpcId,
@@ -180,7 +175,3 @@ export function statusOf({ error }: Response): number {
   if (code === METHOD_NOT_FOUND) return 404
   return isModernError(code) ? 400 : 200
 }
-
-/** An error by which a server shows that it knows the revision (2026-07-28, "Versioning"). */
-export const isModernError = (code: Json | undefined): boolean =>
-  code === HEADER_MISMATCH || code === MISSING_CAPABILITY || code === UNSUPPORTED_VERSION

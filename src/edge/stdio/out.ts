@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { isModernError } from '../../mcp/error.ts'
 import type { RpcId } from '../../mcp/message.ts'
 import { isPermit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import type { Call, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { declineText, type Upstream } from '../http/upstream.ts'
 import { type Child, type ChildSettings, startChild } from './child.ts'
-import { cancelText, createExchanges, type Exchanges, isModernError } from './exchanges.ts'
+import { cancelText, createExchanges, type Exchanges } from './exchanges.ts'
 import { createQueue } from './queue.ts'
 
 export type StdioUpstreamSettings = ChildSettings & {

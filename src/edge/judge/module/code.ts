@@ -2,6 +2,7 @@
 const OP = {
   block: [0x02, 0x40],
   loop: [0x03, 0x40],
+  if: [0x04, 0x40],
   ifI32: [0x04, 0x7f],
   else: [0x05],
   end: [0x0b],
@@ -78,7 +79,7 @@ const isWhole = [
 ]
 const shortcut = (condition: readonly number[], answer: readonly number[]): number[] => [
   ...condition,
-  ...[0x04, 0x40],
+  ...OP.if,
   ...answer,
   ...OP.return,
   ...OP.end,

@@ -61,7 +61,8 @@ export function reader(bytes: Uint8Array): Reader {
 
 export type Section = { id: number; content: Uint8Array }
 
-const MAGIC = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]
+/** What every module of version 1 begins with. */
+export const MAGIC: readonly number[] = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]
 const LAST_SECTION = 12
 
 export function sectionsOf(bytes: Uint8Array): Section[] {

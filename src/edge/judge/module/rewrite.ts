@@ -1,6 +1,6 @@
 import { type Ask, guardedBody, hostBody, leb, QUESTIONS, type Question } from './code.ts'
 import { type Functions, functionsOf, SECTION } from './functions.ts'
-import { ModuleError, type Section, sectionsOf } from './reader.ts'
+import { MAGIC, ModuleError, type Section, sectionsOf } from './reader.ts'
 
 /** A function of the module's C that the host answers in its place. */
 export type Replaced = {
@@ -85,10 +85,8 @@ function unaryType({ arities }: Functions): number {
   return type
 }
 
-const HEADER = Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00)
-
 const written = (sections: Section[]): Uint8Array<ArrayBuffer> =>
-  joined([HEADER, ...sections.flatMap(({ id, content }) => [[id], leb(content.length), content])])
+  joined([MAGIC, ...sections.flatMap(({ id, content }) => [[id], leb(content.length), content])])
 
 function joined(parts: readonly (readonly number[] | Uint8Array)[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
