@@ -108,8 +108,10 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
       worker.on('message', (message: FromWorker) => {
         if ('ready' in message) {
           clearTimeout(late)
+          const began = thread.state === 'starting'
           thread.state = 'ready'
-          if (crew?.threads.includes(thread)) {
+          // One that an abort had spoiled says nothing of those that cannot start.
+          if (began && crew?.threads.includes(thread)) {
             crew.failures = 0
             fill(crew)
           }
@@ -272,24 +274,23 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
       }),
     async activate(judging, swapped) {
       const made: Thread[] = []
-      const begin = async (): Promise<Thread> => {
-        const thread = start(judging)
-        made.push(thread)
-        const why = await thread.started
-        if (why !== undefined) throw new Error(why)
-        return thread
-      }
       try {
         // One after the other: what is warmed up takes its time from what is judged meanwhile. Where nothing is yet,
         // nobody need wait for a spare.
-        const threads = crew ? [await begin(), await begin()] : [await begin()]
+        for (let i = 0; i < (crew ? 2 : 1); i++) {
+          const thread = start(judging)
+          made.push(thread)
+          const why = await thread.started
+          if (why !== undefined) throw new Error(why)
+        }
+        if (made.some((thread) => !threads.has(thread))) throw new Error('a judging thread ended')
         await new Promise<void>((resolve, reject) => {
           const taken = () => {
             swapped()
             resolve()
           }
           next = {
-            crew: { judging, threads, failures: 0 },
+            crew: { judging, threads: made, failures: 0 },
             taken,
             failed: (why) => reject(new Error(why)),
           }

@@ -1,3 +1,4 @@
+import type { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, test } from 'vitest'
 import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
 import { createPool, type Judging, type Pool } from '../../../src/edge/judge/pool.ts'
@@ -147,6 +148,27 @@ describe.skipIf(noOpa)('the judging threads', async () => {
       process.off('worker', started)
     }
   }, 60_000)
+
+  test('a policy of which a thread ends while the next one starts is not taken', async () => {
+    const begun: Worker[] = []
+    let fatal = false
+    const count = (worker: Worker) => {
+      if (begun.push(worker) === 2 && fatal) void begun[0]?.terminate()
+    }
+    process.on('worker', count)
+    const judging = await policy()
+    const pool = await start(1000, judging)
+    try {
+      await expect.poll(() => begun.length).toBe(3)
+      begun.length = 0
+      fatal = true
+      await expect(pool.activate({ ...judging }, () => undefined)).rejects.toThrow('ended')
+    } finally {
+      process.off('worker', count)
+    }
+    // The one that was there goes on.
+    expect(allowed(await pool.judge(question('allow')))).toBe(true)
+  })
 
   test('an identity whose evaluations abort three times waits; the next person is not made to pay', async () => {
     const pool = await start()
