@@ -10,7 +10,7 @@ import { opaPath } from '../../tools/opa.ts'
 import { createIssuer, people } from '../support/assertions.ts'
 import { CLIENTS, type Connected } from '../support/clients.ts'
 import { noOpa } from '../support/policy.ts'
-import { httpAnswer, type Recorder, startRecorder } from '../support/recorder.ts'
+import { type Recorder, serving, startRecorder } from '../support/recorder.ts'
 import { type Sidecar, startSidecar } from '../support/sidecar.ts'
 
 /** As the server lists it. */
@@ -89,20 +89,7 @@ describe.skipIf(noOpa)('a schema that data narrows', () => {
       path: 'mcp/main/decision',
       more: [],
     })
-    server = await startRecorder(({ json }) => {
-      if (json?.id === undefined) return httpAnswer(202)
-      const result =
-        json.method === 'initialize'
-          ? {
-              protocolVersion: '2025-11-25',
-              capabilities: { tools: {} },
-              serverInfo: { name: 's', version: '1' },
-            }
-          : json.method === 'tools/list'
-            ? { tools: [TOOL] }
-            : { content: [{ type: 'text', text: 'read' }] }
-      return httpAnswer(200, { jsonrpc: '2.0', id: json.id, result })
-    })
+    server = await startRecorder(serving([TOOL], 'read'))
     const config = { bundles: { mcp: { resource: bundle } } }
     sidecar = await startSidecar({ upstream: server.url, jwks: issuer.jwks, config })
   })

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createIssuer, people } from '../support/assertions.ts'
 import { CLIENTS, type Connected } from '../support/clients.ts'
-import { httpAnswer, type Recorder, startRecorder } from '../support/recorder.ts'
+import { type Recorder, serving, startRecorder } from '../support/recorder.ts'
 import { DEFAULT_BUNDLE, type Sidecar, startSidecar } from '../support/sidecar.ts'
 
 const properties = { owner: { type: 'string' }, repo: { type: 'string' } }
@@ -40,20 +40,7 @@ describe.each([
     await mkdir(data)
     await writeFile(join(data, 'data.json'), JSON.stringify({ config }))
     await writeFile(join(data, '.manifest'), JSON.stringify({ roots: ['config/declared_only'] }))
-    server = await startRecorder(({ json }) => {
-      if (json?.id === undefined) return httpAnswer(202)
-      const result =
-        json.method === 'initialize'
-          ? {
-              protocolVersion: '2025-11-25',
-              capabilities: { tools: {} },
-              serverInfo: { name: 's', version: '1' },
-            }
-          : json.method === 'tools/list'
-            ? { tools: TOOLS }
-            : { content: [{ type: 'text', text: 'done' }] }
-      return httpAnswer(200, { jsonrpc: '2.0', id: json.id, result })
-    })
+    server = await startRecorder(serving(TOOLS, 'done'))
     const bundles = { mcp: { resource: DEFAULT_BUNDLE }, ...(config && { switch: { resource: data } }) }
     sidecar = await startSidecar({ upstream: server.url, jwks: issuer.jwks, config: { bundles } })
     const [, connect] = CLIENTS[0] ?? []

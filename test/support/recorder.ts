@@ -127,6 +127,23 @@ export const TOOLS = [
   'delete_repository',
 ]
 
+/** A server of 2025-11-25 without sessions, that has these tools and says the same to each call. */
+export const serving =
+  (tools: object[], said: string): Responder =>
+  ({ json }) => {
+    if (json?.id === undefined) return httpAnswer(202)
+    const results: Record<string, object> = {
+      initialize: {
+        protocolVersion: '2025-11-25',
+        capabilities: { tools: {} },
+        serverInfo: { name: 's', version: '1' },
+      },
+      'tools/list': { tools },
+      'tools/call': { content: [{ type: 'text', text: said }] },
+    }
+    return httpAnswer(200, rpcResult(json.id, results[json.method] ?? {}))
+  }
+
 /** What an ordinary MCP server says. */
 export function defaultAnswer(request: Recorded): Buffer {
   if (request.method === 'GET') return httpAnswer(405)

@@ -3,13 +3,39 @@ import type { TlsOptions } from 'node:tls'
 import { afterEach } from 'vitest'
 import type { BoundSettings } from '../../../src/edge/http/bounds.ts'
 import { createListener } from '../../../src/edge/http/listener.ts'
-import { finishLine } from '../../../src/log/event.ts'
+import { finishLine, type OpenLine } from '../../../src/log/event.ts'
 import { DEFAULT_JSON_LIMITS } from '../../../src/mcp/strict-json.ts'
+import type { Identity } from '../../../src/pdp/identity.ts'
 import { createKept } from '../../../src/pep/kept.ts'
 import type { Ports } from '../../../src/pep/ports.ts'
+import { createSealer } from '../../../src/pep/session.ts'
 
 /** The key of its sessions. */
 export const SEAL = Buffer.alloc(16)
+
+/** Whoever asks is Alice, who may do anything. */
+export const ALICE: Identity = {
+  source: 'pomerium',
+  subject: 'alice',
+  groups: [],
+  issuer: 'i',
+  audience: 'a',
+  claims: {},
+}
+export const allowsAlice: Ports['judge'] = async () => ({
+  kind: 'decided',
+  identity: ALICE,
+  decision: { allow: true, reasons: [] },
+  line: JSON.stringify({ custom: { event: 'decision' } }).slice(0, -2) as OpenLine,
+})
+/** A session of hers, and what opens its stream. */
+export const SESSION = createSealer(SEAL).seal({
+  upstream: 'up-1',
+  owner: { issuer: 'i', subject: 'alice', audience: 'a' },
+  version: '2025-11-25',
+  issued: 0,
+})
+export const OPENS_STREAM = `GET /mcp HTTP/1.1\r\nhost: a\r\nx-pomerium-jwt-assertion: a.b.c\r\nmcp-session-id: ${SESSION}\r\n\r\n`
 
 const closers: (() => void)[] = []
 afterEach(() => {

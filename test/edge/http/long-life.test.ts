@@ -1,35 +1,10 @@
 // Streams that live long: they are silent, their upstream ends, their client leaves.
 import { connect, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import type { OpenLine } from '../../../src/log/event.ts'
-import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Call, Ports, UpstreamFrame } from '../../../src/pep/ports.ts'
-import { createSealer } from '../../../src/pep/session.ts'
 import { postBytes } from '../../support/raw.ts'
-import { listen, SEAL } from './in-process.ts'
+import { allowsAlice, listen, OPENS_STREAM, SESSION } from './in-process.ts'
 
-const identity: Identity = {
-  source: 'pomerium',
-  subject: 'alice',
-  groups: [],
-  issuer: 'i',
-  audience: 'a',
-  claims: {},
-}
-const line = JSON.stringify({ custom: { event: 'decision' } }).slice(0, -2) as OpenLine
-const judge: Ports['judge'] = async () => ({
-  kind: 'decided',
-  identity,
-  decision: { allow: true, reasons: [] },
-  line,
-})
-const session = createSealer(SEAL).seal({
-  upstream: 'up-1',
-  owner: { issuer: 'i', subject: 'alice', audience: 'a' },
-  version: '2025-11-25',
-  issued: 0,
-})
-const GET = `GET /mcp HTTP/1.1\r\nhost: a\r\nx-pomerium-jwt-assertion: a.b.c\r\nmcp-session-id: ${session}\r\n\r\n`
 const CALL = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x', arguments: {} } }
 const NOTE = { jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'awake' } }
 
@@ -72,8 +47,8 @@ function quietUpstream() {
 
 test('a silent stream has heartbeats, and brings what comes after them', async () => {
   const upstream = quietUpstream()
-  const { port } = await listen({ judge, forward: upstream.forward }, { heartbeat: 20 })
-  const { got } = await client(port, GET)
+  const { port } = await listen({ judge: allowsAlice, forward: upstream.forward }, { heartbeat: 20 })
+  const { got } = await client(port, OPENS_STREAM)
   await expect.poll(() => got.text.split(': keep-alive\n\n').length, { timeout: 10_000 }).toBeGreaterThan(5)
   expect(got.text).not.toContain('event:')
   upstream.say({ data: JSON.stringify(NOTE) })
@@ -84,8 +59,8 @@ test('a stream that is idle for as long as a test can afford lives: heartbeats a
   timeout: 120_000,
 }, async () => {
   const upstream = quietUpstream()
-  const { port } = await listen({ judge, forward: upstream.forward })
-  const { got } = await client(port, GET)
+  const { port } = await listen({ judge: allowsAlice, forward: upstream.forward })
+  const { got } = await client(port, OPENS_STREAM)
   await expect.poll(() => got.text.split(': keep-alive\n\n').length, { timeout: 100_000 }).toBe(3)
   upstream.say({ data: JSON.stringify(NOTE) })
   await expect.poll(() => got.text, { timeout: 10_000 }).toContain('awake')
@@ -93,9 +68,9 @@ test('a stream that is idle for as long as a test can afford lives: heartbeats a
 
 test('an upstream that ends is noticed: a stream ends, a call is answered with what failed', async () => {
   const upstream = quietUpstream()
-  const { port, lines } = await listen({ judge, forward: upstream.forward })
-  const stream = await client(port, GET)
-  const call = await client(port, postBytes('a.b.c', CALL, { 'mcp-session-id': session }))
+  const { port, lines } = await listen({ judge: allowsAlice, forward: upstream.forward })
+  const stream = await client(port, OPENS_STREAM)
+  const call = await client(port, postBytes('a.b.c', CALL, { 'mcp-session-id': SESSION }))
   await expect.poll(() => upstream.calls.length, { timeout: 10_000 }).toBe(2)
   upstream.say(undefined)
   await expect.poll(() => stream.got.text, { timeout: 10_000 }).toMatch(/\r\n0\r\n\r\n$/)
@@ -104,7 +79,7 @@ test('an upstream that ends is noticed: a stream ends, a call is answered with w
 })
 
 test.each([
-  ['2025-11-25', { 'mcp-session-id': session }, CALL],
+  ['2025-11-25', { 'mcp-session-id': SESSION }, CALL],
   [
     '2026-07-28',
     { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'x' },
@@ -123,7 +98,7 @@ test.each([
   'trap 19, %s: a client that leaves takes its stream to the upstream along; no cancellation is made up, nothing is repeated',
   async (_version, headers, message) => {
     const upstream = quietUpstream()
-    const { port, lines } = await listen({ judge, forward: upstream.forward })
+    const { port, lines } = await listen({ judge: allowsAlice, forward: upstream.forward })
     const { socket, got } = await client(port, postBytes('a.b.c', message, headers))
     await expect.poll(() => got.text, { timeout: 10_000 }).toContain('text/event-stream')
     socket.destroy()
@@ -147,8 +122,8 @@ test('a slow reader of a stream costs bounded memory, and loses nothing', { time
       }
     })(),
   })
-  const { port } = await listen({ judge, forward })
-  const { socket, got } = await client(port, GET)
+  const { port } = await listen({ judge: allowsAlice, forward })
+  const { socket, got } = await client(port, OPENS_STREAM)
   socket.pause()
   let before = -1
   // It stands still once the client's side of the connection is full; a machine that is only slow makes less of it.

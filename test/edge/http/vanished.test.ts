@@ -5,11 +5,9 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { endsOf, silentIn } from '../../../src/edge/http/peers.ts'
 import { createHttpUpstream } from '../../../src/edge/http/upstream.ts'
-import type { OpenLine } from '../../../src/log/event.ts'
 import { permitDecided } from '../../../src/pdp/decision.ts'
 import type { Ports } from '../../../src/pep/ports.ts'
-import { createSealer } from '../../../src/pep/session.ts'
-import { listen, SEAL } from './in-process.ts'
+import { allowsAlice, listen, OPENS_STREAM } from './in-process.ts'
 
 const SPACE = `mcp-${process.pid}`
 /** Of this process: another may run the same test. */
@@ -47,29 +45,6 @@ if (noLink !== undefined)
   console.warn(`SKIPPED: no network namespaces here, so no peer can vanish: ${noLink}`)
 afterAll(linkDown)
 
-const line = JSON.stringify({ custom: { event: 'decision' } }).slice(0, -2) as OpenLine
-const identity = {
-  source: 'pomerium',
-  subject: 'alice',
-  groups: [],
-  issuer: 'i',
-  audience: 'a',
-  claims: {},
-} as const
-const judge: Ports['judge'] = async () => ({
-  kind: 'decided',
-  identity: { ...identity, groups: [] },
-  decision: { allow: true, reasons: [] },
-  line,
-})
-const session = createSealer(SEAL).seal({
-  upstream: 'up-1',
-  owner: { issuer: 'i', subject: 'alice', audience: 'a' },
-  version: '2025-11-25',
-  issued: 0,
-})
-const GET = `GET /mcp HTTP/1.1\r\nhost: a\r\nx-pomerium-jwt-assertion: a.b.c\r\nmcp-session-id: ${session}\r\n\r\n`
-
 /** A program in the other namespace; resolves with its first words. */
 async function there(code: string) {
   const child = spawn('ip', ['netns', 'exec', SPACE, process.execPath, '-e', code], {
@@ -104,9 +79,9 @@ describe.skipIf(noLink !== undefined)('the link is gone', () => {
       })(),
     })
     const settings = { heartbeat: 200, repeats: 3, host: '0.0.0.0', streamMaxAge: 3_600_000 }
-    const { port, lines } = await listen({ judge, forward }, settings)
+    const { port, lines } = await listen({ judge: allowsAlice, forward }, settings)
     const { said, kill } = await there(`
-      const socket = require('node:net').connect(${port}, '${HERE}', () => socket.write(${JSON.stringify(GET)}))
+      const socket = require('node:net').connect(${port}, '${HERE}', () => socket.write(${JSON.stringify(OPENS_STREAM)}))
       let text = ''
       socket.on('data', (data) => { text += data; if (text.includes(': keep-alive')) console.log('streaming') })
       setInterval(() => {}, 1000)`)
