@@ -139,7 +139,8 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
 
   /** One at a time: what starts takes its time from what is judged meanwhile. */
   const fill = (of: Crew) => {
-    if (of.threads.length > SPARES || of.threads.some((thread) => thread.state === 'starting')) return
+    if (closed || of.threads.length > SPARES) return
+    if (of.threads.some((thread) => thread.state === 'starting')) return
     of.threads.push(start(of.judging))
   }
 
@@ -216,7 +217,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const delay = of.failures === 0 ? 0 : Math.min(RESTART.first * 2 ** of.failures, RESTART.most)
     of.failures++
     setTimeout(() => {
-      if (!closed && of === crew) fill(of)
+      if (of === crew) fill(of)
     }, delay).unref()
     send()
   }
