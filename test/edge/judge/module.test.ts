@@ -3,6 +3,7 @@ import { NATIVES } from '../../../src/edge/judge/builtins/natives.ts'
 import { createEvaluator } from '../../../src/edge/judge/evaluator.ts'
 import { compilePolicy, FIRST_ID } from '../../../src/edge/judge/module/compile.ts'
 import { functionsOf } from '../../../src/edge/judge/module/functions.ts'
+import { withMemoLists } from '../../../src/edge/judge/module/memo.ts'
 import { ModuleError, sectionsOf } from '../../../src/edge/judge/module/reader.ts'
 import { rewritten } from '../../../src/edge/judge/module/rewrite.ts'
 import { moduleOf } from '../../../tools/capabilities.ts'
@@ -118,6 +119,79 @@ describe('a module is rewritten', () => {
     ])
       expect(() => rewritten(Uint8Array.from([...header, ...tail]), []), String(tail)).toThrow(ModuleError)
     expect(() => rewritten(new Uint8Array(0), [])).toThrow(ModuleError)
+  })
+})
+
+describe('what rules came to is kept in lists', () => {
+  const replaced = ['opa_memoize_init', 'opa_memoize_insert', 'opa_memoize_get']
+
+  test('by functions in the place of three, and nothing else moves', () => {
+    const before = functionsOf(sectionsOf(shipped))
+    const after = functionsOf(sectionsOf(withMemoLists(shipped)))
+    expect({ ...after, bodies: [] }).toEqual({ ...before, bodies: [] })
+    const different = before.bodies.flatMap((body, i) =>
+      Buffer.compare(body, after.bodies[i] as Uint8Array) === 0
+        ? []
+        : [i + before.types.length - before.bodies.length],
+    )
+    expect(different.sort()).toEqual(replaced.flatMap((name) => before.named.get(name) ?? []).sort())
+  })
+
+  test('or the module is refused: without the function that begins one, without globals', () => {
+    expect(() => withMemoLists(renamed('opa_memoize_init', 'opa_memoize_unit'))).toThrow(
+      'not one function opa_memoize_init',
+    )
+    expect(() => withMemoLists(changed(6, () => undefined))).toThrow('a section is missing')
+  })
+
+  test.skipIf(noOpa)('one for each `with`, however often it is entered', async () => {
+    const bundle = await buildBundle({
+      't.rego': `package t
+
+# METADATA
+# entrypoint: true
+answer := {
+	"before": doubled,
+	"once": once,
+	"twice": [[o, i, a] |
+		some o in [1, 2]
+		a := doubled with input.n as o
+		i := outer with input.n as o + 10
+	],
+	"undefined": [n | some n in [1, 2, 3]; odd with input.n as n],
+	"after": doubled,
+	"many": count([n | some n in numbers.range(1, 100000); doubled with input.n as n]),
+}
+
+doubled := input.n * 2
+
+odd if input.n % 2 == 1
+
+once := n if n := doubled with input.n as 5
+
+outer := [doubled, inner, doubled]
+
+inner := n if n := doubled with input.n as doubled + 100
+`,
+    })
+    try {
+      const evaluator = createEvaluator(compilePolicy(await moduleOf(bundle.path)), {})
+      const answer = {
+        before: 14,
+        once: 10,
+        twice: [
+          [1, [22, 244, 22], 2],
+          [2, [24, 248, 24], 4],
+        ],
+        undefined: [1, 3],
+        after: 14,
+        many: 100_000,
+      }
+      for (let i = 0; i < 3; i++)
+        expect(evaluator.evaluate('t/answer', { n: 7 })).toEqual([{ result: answer }])
+    } finally {
+      await bundle.dispose()
+    }
   })
 })
 

@@ -1,5 +1,5 @@
 /** WebAssembly written by hand: few instructions, each named once. */
-const OP = {
+export const OP = {
   block: [0x02, 0x40],
   loop: [0x03, 0x40],
   if: [0x04, 0x40],
@@ -12,10 +12,12 @@ const OP = {
   ne: [0x47],
   ltU: [0x49],
   geU: [0x4f],
+  shl: [0x74],
   add: [0x6a],
   sub: [0x6b],
   and: [0x71],
   or: [0x72],
+  memoryFill: [0xfc, 0x0b, 0x00],
   ne64: [0x52],
   wrap: [0xa7],
   extend: [0xac],
@@ -42,18 +44,22 @@ function signed(value: number): number[] {
   }
 }
 
-const constant = (value: number): number[] => [0x41, ...signed(value)]
-const get = (local: number): number[] => [0x20, ...leb(local)]
-const set = (local: number): number[] => [0x21, ...leb(local)]
-const call = (index: number): number[] => [0x10, ...leb(index)]
+export const constant = (value: number): number[] => [0x41, ...signed(value)]
+export const get = (local: number): number[] => [0x20, ...leb(local)]
+export const set = (local: number): number[] => [0x21, ...leb(local)]
+export const call = (index: number): number[] => [0x10, ...leb(index)]
 const branch = (depth: number): number[] => [0x0c, depth]
 const branchIf = (depth: number): number[] => [0x0d, depth]
-const load = (offset: number): number[] => [0x28, 0x00, ...leb(offset)]
+export const load = (offset: number): number[] => [0x28, 0x00, ...leb(offset)]
+export const store = (offset: number): number[] => [0x36, 0x00, ...leb(offset)]
+export const globalGet = (index: number): number[] => [0x23, ...leb(index)]
+export const globalSet = (index: number): number[] => [0x24, ...leb(index)]
+export const globalI32 = (value: number): number[] => [0x7f, 0x01, ...constant(value), ...OP.end]
 const load64 = (offset: number): number[] => [0x29, 0x00, ...leb(offset)]
 const loadTwo = [0x2f, 0x00, 0x00]
 const loadByte = (offset: number): number[] => [0x2d, 0x00, ...leb(offset)]
 
-const body = (locals: number, ...code: (readonly number[])[]): Uint8Array =>
+export const body = (locals: number, ...code: (readonly number[])[]): Uint8Array =>
   Uint8Array.from([...(locals === 0 ? [0] : [1, locals, 0x7f]), ...code.flat(), ...OP.end])
 
 /**

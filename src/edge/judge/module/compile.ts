@@ -1,4 +1,5 @@
 import { NATIVES } from '../builtins/natives.ts'
+import { withMemoLists } from './memo.ts'
 import { type Replaced, rewritten } from './rewrite.ts'
 
 /** Above all numbers that OPA's compiler gives, which are places in a list. */
@@ -12,8 +13,9 @@ const REPLACED: readonly Replaced[] = NATIVES.map(({ name, arity, when }, i) => 
 }))
 
 /**
- * `policy.wasm` as it is evaluated: what OPA's compiler put in it that answers otherwise than `opa eval` asks the host.
+ * `policy.wasm` as it is evaluated: what OPA's compiler put in it that answers otherwise than `opa eval` asks the host,
+ * and what its rules came to is found without hashing.
  * @throws ModuleError, WebAssembly.CompileError
  */
 export const compilePolicy = (wasm: Uint8Array): WebAssembly.Module =>
-  new WebAssembly.Module(rewritten(wasm, REPLACED))
+  new WebAssembly.Module(withMemoLists(rewritten(wasm, REPLACED)))

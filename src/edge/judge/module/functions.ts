@@ -1,10 +1,11 @@
 import { ModuleError, type Reader, reader, type Section, whole } from './reader.ts'
 
 /** Sections by their numbers (core specification, "Modules"). */
-export const SECTION = { custom: 0, type: 1, import: 2, function: 3, export: 7, code: 10 } as const
+export const SECTION = { custom: 0, type: 1, import: 2, function: 3, global: 6, export: 7, code: 10 } as const
 
 const I32 = 0x7f
 const FUNCTION = 0x60
+const KIND_GLOBAL = 3
 
 export type Functions = {
   /** by type: how many `i32` it takes to give one; undefined for any other type */
@@ -15,6 +16,8 @@ export type Functions = {
   types: number[]
   /** by index, less the imported ones */
   bodies: Uint8Array[]
+  /** how many globals are imported: they come before the module's own */
+  globals: number
   /** by name, with all indexes that bear it */
   named: Map<string, number[]>
 }
@@ -23,9 +26,9 @@ export type Functions = {
 export function functionsOf(sections: Section[]): Functions {
   const content = (id: number) => sections.find((section) => section.id === id)?.content
   const arities = whole(content(SECTION.type), (from) => from.list(arityOf))
-  const imports = whole(content(SECTION.import), (from) => from.list(importOf)).filter(
-    ({ type }) => type >= 0,
-  )
+  const everything = whole(content(SECTION.import), (from) => from.list(importOf))
+  const imports = everything.filter(({ type }) => type >= 0)
+  const globals = everything.filter(({ kind }) => kind === KIND_GLOBAL).length
   const own = whole(content(SECTION.function), (from) => from.list((of) => of.u32()))
   const bodies = whole(content(SECTION.code), (from) => from.list((of) => of.block()))
   if (bodies.length !== own.length) throw new ModuleError('functions and their code are not as many')
@@ -39,7 +42,7 @@ export function functionsOf(sections: Section[]): Functions {
     if (index === undefined || !name.startsWith('opa_')) continue
     if (!named.get(name)?.includes(index)) throw new ModuleError(`${name} is exported, but not named`)
   }
-  return { arities, imported, types, bodies, named }
+  return { arities, imported, types, bodies, globals, named }
 }
 
 function arityOf(from: Reader): number | undefined {
@@ -52,7 +55,7 @@ function arityOf(from: Reader): number | undefined {
 }
 
 /** `type` is -1 for what is no function. */
-function importOf(from: Reader): { module: string; name: string; type: number } {
+function importOf(from: Reader): { module: string; name: string; kind: number; type: number } {
   const [module, name, kind] = [from.name(), from.name(), from.byte()]
   const limits = () => {
     const bounded = from.byte()
@@ -60,14 +63,14 @@ function importOf(from: Reader): { module: string; name: string; type: number } 
     from.u32()
     if (bounded === 1) from.u32()
   }
-  if (kind === 0) return { module, name, type: from.u32() }
+  if (kind === 0) return { module, name, kind, type: from.u32() }
   if (kind === 1) {
     from.byte()
     limits()
   } else if (kind === 2) limits()
-  else if (kind === 3) from.take(2)
+  else if (kind === KIND_GLOBAL) from.take(2)
   else throw new ModuleError('an import of an unknown kind')
-  return { module, name, type: -1 }
+  return { module, name, kind, type: -1 }
 }
 
 function exportOf(from: Reader): [name: string, index: number | undefined] {

@@ -17,6 +17,8 @@ export type Reader = {
   name: () => string
   /** a count, then that many of them: each takes a byte at least */
   list: <T>(item: (reader: Reader) => T) => T[]
+  /** all that is left */
+  rest: () => Uint8Array
   ended: () => boolean
 }
 
@@ -54,6 +56,7 @@ export function reader(bytes: Uint8Array): Reader {
       for (let i = 0; i < count; i++) found.push(item(self))
       return found
     },
+    rest: () => take(bytes.length - at),
     ended: () => at === bytes.length,
   }
   return self

@@ -61,11 +61,7 @@ export function rewritten(bytes: Uint8Array, replaced: readonly Replaced[]): Uin
       if (section.id === SECTION.function)
         return { id: section.id, content: joined([leb(count), ...types.map(leb)]) }
       if (section.id !== SECTION.code) return section
-      const all = [...bodies, ...added.map(({ body }) => body)]
-      return {
-        id: section.id,
-        content: joined([leb(count), ...all.flatMap((body) => [leb(body.length), body])]),
-      }
+      return { id: section.id, content: codeOf([...bodies, ...added.map(({ body }) => body)]) }
     }),
   )
 }
@@ -85,10 +81,14 @@ function unaryType({ arities }: Functions): number {
   return type
 }
 
-const written = (sections: Section[]): Uint8Array<ArrayBuffer> =>
+/** The content of a section of code. */
+export const codeOf = (bodies: readonly Uint8Array[]): Uint8Array =>
+  joined([leb(bodies.length), ...bodies.flatMap((body) => [leb(body.length), body])])
+
+export const written = (sections: Section[]): Uint8Array<ArrayBuffer> =>
   joined([MAGIC, ...sections.flatMap(({ id, content }) => [[id], leb(content.length), content])])
 
-function joined(parts: readonly (readonly number[] | Uint8Array)[]): Uint8Array<ArrayBuffer> {
+export function joined(parts: readonly (readonly number[] | Uint8Array)[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
   let at = 0
   for (const part of parts) {
