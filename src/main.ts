@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { url as inspectorUrl } from 'node:inspector'
+import { enableCompileCache } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Command, type Terminal, WRONG_USE, WrongUse } from './commands/command.ts'
@@ -81,11 +82,13 @@ const NEEDS = [24, 14, 1] as const
 const packageUrl = new URL('../package.json', import.meta.url)
 const { version } = JSON.parse(readFileSync(packageUrl, 'utf8')) as { version: string }
 
-// The judging threads then need not strip types again, each with a compiler of its own in memory. Beside the code, so
-// that only who may change the code may change it; where that cannot be written, nothing is kept.
+// From the second start on nothing is stripped of types or compiled again. Beside the code, so that only who may change
+// the code may change it; where that cannot be written, nothing is kept. The variable is for the threads: each would
+// have a compiler of its own in memory.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
   new URL('../node_modules/.cache/mcp-opa-sidecar', import.meta.url),
 )
+enableCompileCache(process.env.NODE_COMPILE_CACHE)
 
 await main(process.argv.slice(2))
 

@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { createIssuer } from './support/assertions.ts'
@@ -50,6 +53,29 @@ test.each([
   const { code, stdout, stderr } = await cli(args)
   expect({ code, stdout }).toEqual({ code: 64, stdout: '' })
   expect(stderr).toMatch(says)
+})
+
+test('what is compiled is kept beside the code, of the program and of its threads', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'mcp-kept-'))
+  const says = join(folder, 'says.cjs')
+  writeFileSync(
+    says,
+    `const { isMainThread } = require('node:worker_threads')
+     const say = () => process._rawDebug(isMainThread, require('node:module').getCompileCacheDir())
+     isMainThread ? process.on('exit', say) : say()`,
+  )
+  const sidecar = await startSidecar({
+    upstream: 'http://127.0.0.1:1/mcp',
+    jwks: createIssuer().jwks,
+    env: { NODE_OPTIONS: `--require ${says}` },
+  })
+  expect(await sidecar.stop()).toBe(0)
+  const said = sidecar.logs().map(({ text }) => text)
+  for (const of of ['true', 'false'])
+    expect(said).toContainEqual(
+      expect.stringContaining(`${of} ${join(root, 'node_modules/.cache/mcp-opa-sidecar')}`),
+    )
+  rmSync(folder, { recursive: true })
 })
 
 test('a process that would believe any certificate does not start', async () => {
