@@ -48,3 +48,35 @@ export const percentOf = ({ held, left }: Room): number =>
 /** Whether it fills; one that did does until it is well below. */
 export const isFilling = (room: Room, before: boolean): boolean =>
   percentOf(room) >= 100 * (before ? LOW : HIGH)
+
+/** How full a spool is, as an operator is told. */
+export type Gauge = {
+  room: () => Room
+  /** what is to be seen to */
+  warning: () => string | undefined
+  /** Looks again; what is to be said of it, once when it begins to fill and once when it no longer does. */
+  look: () => { code: 'spool_filling' | 'spool_draining'; percent: number } | undefined
+}
+
+/** Milliseconds between two looks at how much of the disk is free. */
+const LOOK_MS = 1_000
+
+/**
+ * @param measure gives the room, by the bytes that are free on the disk
+ * @param elapsed milliseconds on a clock that nobody sets
+ */
+export function createGauge(folder: string, measure: (free: number) => Room, elapsed: () => number): Gauge {
+  let free = { at: elapsed(), bytes: freeAt(folder) }
+  let filling = false
+  const room = () => measure(free.bytes)
+  return {
+    room,
+    warning: () => (filling ? `the spool is ${percentOf(room())} % full` : undefined),
+    look() {
+      if (elapsed() - free.at >= LOOK_MS) free = { at: elapsed(), bytes: freeAt(folder) }
+      if (isFilling(room(), filling) === filling) return undefined
+      filling = !filling
+      return { code: filling ? 'spool_filling' : 'spool_draining', percent: percentOf(room()) }
+    },
+  }
+}
