@@ -13,7 +13,8 @@ afterEach(async () => {
 })
 const start = async (options?: PodOptions): Promise<Pod> => {
   const pod = await startPod(options)
-  ends.push(pod.stop)
+  // However a test goes, a sidecar that is asked to end ends by itself.
+  ends.push(async () => expect(await pod.stop()).toBe(0))
   return pod
 }
 const volume = async () => {
@@ -97,7 +98,7 @@ describe('a pod of it, read-only and without capabilities', () => {
     await alice.text('merge_pull_request', { ...app, pullNumber: 7 })
     await alice.close()
     const before = await first.records()
-    await first.stop()
+    expect(await first.stop()).toBe(0)
     const second = await start({ volume: spool, issuer: first.issuer })
     const after = await second.records()
     expect(after.slice(0, before.length)).toEqual(before)

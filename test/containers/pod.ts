@@ -21,7 +21,8 @@ export type Pod = {
   url: string
   /** the records, read in the container */
   records: () => Promise<EventLine[]>
-  stop: () => Promise<void>
+  /** SIGTERM; what it ended with: 137 is that it was killed, after far longer than it may take */
+  stop: () => Promise<number>
 }
 export type PodOptions = {
   volume?: string
@@ -79,6 +80,16 @@ export async function startPod({
     .withEnvironment({ PORT: '8082' })
     .withWaitStrategy(Wait.forLogMessage(/127\.0\.0\.1:8082/))
     .start()
+  let ended: Promise<number> | undefined
+  const end = async () => {
+    await server.stop()
+    // Not its own `stop`: that gives no grace, so that SIGKILL comes with SIGTERM.
+    await docker('stop', '--time', '20', sidecar.getId())
+    const [{ State }] = JSON.parse(await docker('inspect', sidecar.getId()))
+    await sidecar.stop()
+    rmSync(folder, { recursive: true, force: true })
+    return State.ExitCode
+  }
   return {
     issuer,
     sidecar,
@@ -92,10 +103,9 @@ export async function startPod({
         .split('\n')
         .map((line) => JSON.parse(line) as EventLine)
     },
-    async stop() {
-      await server.stop()
-      await sidecar.stop().catch(() => undefined)
-      rmSync(folder, { recursive: true, force: true })
+    stop() {
+      ended ??= end()
+      return ended
     },
   }
 }
