@@ -2,10 +2,15 @@
 import { readFileSync } from 'node:fs'
 import { url as inspectorUrl } from 'node:inspector'
 import { enableCompileCache } from 'node:module'
+import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Command, type Terminal, WRONG_USE, WrongUse } from './commands/command.ts'
 import { guaranteesFault } from './edge/guarantees.ts'
+
+// First thing: the first process of a container hears no signal that it does not ask for; any other is ended by it.
+const endBy = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
+if (process.pid === 1) for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, endBy)
 
 /** Each is loaded when it is used: a command that prints a line must not wait for the whole sidecar. */
 const COMMANDS: Record<string, { does: string; load: () => Promise<{ command: Command }> }> = {
@@ -145,7 +150,11 @@ function terminal(): Terminal {
     stderrFd: 2,
     env,
     version,
-    on: (event, does) => void process.on(event, does),
+    on(event, does) {
+      process.on(event, does)
+      // In this order: a signal that is on its way is lost where nobody asks for it, if only for a moment.
+      process.off(event, endBy)
+    },
     exit: (code) => process.exit(code),
   }
 }

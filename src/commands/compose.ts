@@ -33,6 +33,8 @@ export type World = {
   stdout: Writable
   env: Record<string, string | undefined>
   version: string
+  /** told before the first record says that it has started */
+  begins?: () => void
 }
 
 export type Composed = {
@@ -163,6 +165,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
   )
   spool.retain()
   const revision = revisionOf(origin())
+  world.begins?.()
   await lifecycle({ code: 'started', revision })
   bundles.onActivated(({ from, to }) => {
     const change = { from: from?.revisions ?? {}, to: to.revisions }

@@ -1,7 +1,7 @@
 import { pino } from 'pino'
 import type { Command, Terminal } from './command.ts'
 import { CONFIG_OPTIONS, CONFIG_USAGE, configure } from './configure.ts'
-import { type Running, startSidecar } from './sidecar.ts'
+import { startSidecar } from './sidecar.ts'
 
 export const command: Command = {
   usage: `Usage: mcp-opa-sidecar run --config-file FILE [--set KEY=VALUE ...]
@@ -16,22 +16,26 @@ ${CONFIG_USAGE}      --log-level LEVEL    debug, info (default), warn, error; lo
     const config = configure(words, terminal)
     const level = (words.values['log-level'] as string | undefined) ?? 'info'
     const log = createLog(level, terminal)
-    let running: Running | undefined
+    const { stdout, env, version } = terminal
+    let begun = false
+    const begins = () => {
+      begun = true
+    }
+    const starting = startSidecar(config, { log, stdout, env, version, begins })
     let stopping = false
     const stop = async (signal: string) => {
-      // As the first process of a container it would not hear a signal that it does not ask for, not even at the start.
-      if (stopping || !running) return terminal.exit(1)
+      if (stopping) return terminal.exit(1)
       stopping = true
       log.info({ signal }, 'stopping')
-      const clean = await running.stop()
+      // During the start there is nothing to finish, until the record has a beginning that wants its end.
+      const clean = !begun || (await (await starting).stop())
       log.info({ clean }, 'stopped')
       terminal.exit(clean ? 0 : 1)
     }
     terminal.on('SIGTERM', () => void stop('SIGTERM'))
     terminal.on('SIGINT', () => void stop('SIGINT'))
     try {
-      const { stdout, env, version } = terminal
-      running = await startSidecar(config, { log, stdout, env, version })
+      await starting
     } catch (error) {
       log.fatal({ error: (error as Error).message }, 'could not start')
       // Threads and timers that were begun before it failed.
