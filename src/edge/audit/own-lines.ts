@@ -12,9 +12,10 @@ export type OwnLines = {
   any: () => boolean
   /**
    * What there is to say now; it is said again if it was not `written`.
+   * @param head whether it begins a file, of which a checkpoint is the first line whatever else there is to say
    * @param sound whether lines are kept: before that nothing is signed, and no loss is over
    */
-  next: (sound: boolean, atTheEnd: boolean) => { lines: OpenLine[]; written: () => void }
+  next: (head: boolean, sound: boolean, atTheEnd: boolean) => { lines: OpenLine[]; written: () => void }
 }
 type Cause = JsonObject & { code: string }
 
@@ -32,8 +33,8 @@ export function createOwnLines(
     },
     remark: (cause) => notices.push(['lifecycle', cause]),
     any: () => notices.length > 0 || losses.count() > 0,
-    next(sound, atTheEnd) {
-      const checkpoint = sound && signing.due(atTheEnd) ? signing.next() : undefined
+    next(head, sound, atTheEnd) {
+      const checkpoint = head || (sound && signing.due(atTheEnd)) ? signing.next(head) : undefined
       const said = notices.length
       const gap = sound ? losses.gap() : undefined
       return {

@@ -22,7 +22,7 @@ export type Retention = {
 }
 
 export function createRetention(
-  writer: Pick<Writer, 'closed' | 'current' | 'bytes' | 'synced' | 'dropOldest'>,
+  writer: Pick<Writer, 'closed' | 'current' | 'bytes' | 'synced' | 'hasHead' | 'dropOldest'>,
   readers: readonly OpenReader[],
   kept: Kept,
   now: () => number,
@@ -33,6 +33,22 @@ export function createRetention(
 ): Retention {
   let begun = false
   const passed = () => Math.min(...readers.map(({ reader }) => reader.position().seq), writer.synced().seq)
+  const lastOf = (at: number) => (writer.closed()[at + 1] ?? writer.current()).first - 1
+  const drop = (why: string): boolean => {
+    const [from, to] = [writer.closed()[0]?.first ?? 0, lastOf(0)]
+    try {
+      writer.dropOldest()
+    } catch (failure) {
+      failed((failure as Error).message)
+      return false
+    }
+    notice('lifecycle', { code: 'segment_deleted', from, to, why })
+    for (const { reader, skip } of readers) {
+      const gone = skip(to)
+      if (gone) notice('gap', { code: 'records_not_delivered', sink: reader.name, ...gone })
+    }
+    return true
+  }
   return {
     begin() {
       begun = true
@@ -41,21 +57,19 @@ export function createRetention(
     prune(more = 0) {
       if (!begun) return
       const done = passed()
-      for (let [oldest, next] = writer.closed(); oldest; [oldest, next] = writer.closed()) {
-        const { first, since } = oldest
-        const last = (next ?? writer.current()).first - 1
-        const why = dueToDelete({ last, since }, done, writer.bytes() + more, now(), kept)
-        if (why === undefined) return
-        try {
-          writer.dropOldest()
-        } catch (failure) {
-          return failed((failure as Error).message)
-        }
-        notice('lifecycle', { code: 'segment_deleted', from: first, to: last, why })
-        for (const { reader, skip } of readers) {
-          const gone = skip(last)
-          if (gone) notice('gap', { code: 'records_not_delivered', sink: reader.name, ...gone })
-        }
+      const due = (at: number) => {
+        const file = writer.closed()[at]
+        return (
+          file &&
+          dueToDelete({ last: lastOf(at), since: file.since }, done, writer.bytes() + more, now(), kept)
+        )
+      }
+      for (let why = due(0); why !== undefined; why = due(0)) {
+        const others = [...writer.closed(), writer.current()].slice(1)
+        // A file that does not say what was before it goes with the one before it, or not yet.
+        const besides = others.findIndex(writer.hasHead)
+        if (besides < 0 || due(besides) === undefined) return
+        for (let left = besides; left >= 0; left--) if (!drop(why)) return
       }
     },
   }

@@ -16,7 +16,6 @@ const AGAIN = 5_000
 
 /**
  * @param after how large or, in milliseconds, how old a file gets
- * @param head writes the line that a new file begins with
  * @param over told when lines go on, in whichever file
  */
 export function createRotation(
@@ -24,7 +23,7 @@ export function createRotation(
   chain: Chain,
   after: { segmentBytes: number; segmentAge: number },
   { now, elapsed }: { now: () => number; elapsed: () => number },
-  { failed, head, over }: { failed: (why: string) => void; head: () => void; over: () => void },
+  { failed, over }: { failed: (why: string) => void; over: () => void },
 ): Rotation {
   /** one attempt: it may come back when it was given up, and another made */
   let current: object | undefined
@@ -38,10 +37,7 @@ export function createRotation(
       if (current !== attempt) return
     }
     try {
-      if (!writer.suspect()) {
-        writer.beginFile()
-        head()
-      }
+      if (!writer.suspect()) writer.beginFile()
     } catch (failure) {
       failed((failure as Error).message)
       from = elapsed() + AGAIN
@@ -53,6 +49,8 @@ export function createRotation(
     due() {
       if (writer.suspect() || writer.foreign() || elapsed() < from) return false
       const { first, bytes, opened } = writer.current()
+      // Until the next is begun, the file before it cannot be deleted.
+      if (!writer.hasHead(writer.current())) return chain.seq() >= first
       // More than the line that each begins with.
       return chain.seq() > first && (bytes >= after.segmentBytes || now() - opened >= after.segmentAge)
     },

@@ -3,8 +3,11 @@ import { join } from 'node:path'
 import { syncFolder } from './files.ts'
 import { segmentName } from './segments.ts'
 
-/** A file of the log, with the number of its first line. */
-export type LogFile = { first: number; path: string; bytes: number }
+/**
+ * A file of the log, with the number of its first line. `head`: whether that line says what was before the file; undefined
+ * until it is read.
+ */
+export type LogFile = { first: number; path: string; bytes: number; head?: boolean }
 /** The file that is written. `opened`: milliseconds since the epoch. */
 export type OpenFile = LogFile & { fd: number; opened: number }
 

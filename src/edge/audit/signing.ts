@@ -6,8 +6,11 @@ import type { JsonObject } from '../../mcp/strict-json.ts'
 export type Signing = {
   /** whether lines came that are not signed, for long enough, or at the end of it all */
   due: (atTheEnd: boolean) => boolean
-  /** What a checkpoint of all lines says. It is none before it is `written`, as the next line. */
-  next: (more?: JsonObject) => { said: JsonObject; written: () => void }
+  /**
+   * What a checkpoint of all lines says. It is none before it is `written`, as the next line.
+   * @param head of a file: with what is to be kept of the tree, so that the file can be checked without those before it
+   */
+  next: (head: boolean) => { said: JsonObject; written: () => void }
   /** the newest that was signed */
   newest: () => Signed | undefined
   /** A signed checkpoint that is on disk now, if there is one that was not given yet. @param synced the last line that is */
@@ -34,12 +37,16 @@ export function createSigning(
   return {
     due: (atTheEnd) =>
       sign !== undefined && chain.seq() > last.size && (atTheEnd || now() - last.at >= every),
-    next(more = {}) {
+    next(head) {
       const size = chain.seq()
       const root = chain.root()
+      const parts = chain.parts().map((part) => part.toString('base64'))
       const note = sign?.(size, root)
       return {
-        said: { tree: { size, root: root.toString('base64'), ...more }, ...(note !== undefined && { note }) },
+        said: {
+          tree: { size, root: root.toString('base64'), ...(head && { parts }) },
+          ...(note !== undefined && { note }),
+        },
         written() {
           if (note === undefined) return
           notes = [...notes, { seq: size + 1, note }]

@@ -154,22 +154,7 @@ export function openSpool(
     },
     replaced: () => own.notice('lifecycle', { code: 'segment_replaced', why: error ?? '' }),
   })
-  const rotation = createRotation(
-    writer,
-    chain,
-    settings,
-    { now, elapsed },
-    {
-      failed,
-      over: () => flush(),
-      // The file can be checked without those before it, which will be deleted one day.
-      head() {
-        const parts = chain.parts().map((part) => part.toString('base64'))
-        const { said, written } = signing.next({ parts })
-        if (writer.append([say('checkpoint', said)])) written()
-      },
-    },
-  )
+  const rotation = createRotation(writer, chain, settings, { now, elapsed }, { failed, over: () => flush() })
   const losses = countLosses(now, told)
   const own = createOwnLines(say, told, signing, losses)
   for (const [event, { cause }] of log.notices) own.notice(event, cause)
@@ -206,7 +191,7 @@ export function openSpool(
   }
   const write = (entries: Waiting[]): boolean => {
     if (writer.suspect() || writer.foreign()) return false
-    const { lines: first, written } = own.next(trouble(0) === undefined, closing)
+    const { lines: first, written } = own.next(writer.atHead(), trouble(0) === undefined, closing)
     const lines = [...first, ...entries.map(({ line }) => line)]
     if (lines.length === 0) return true
     const bytes = lines.reduce((sum, line) => sum + line.length, 0)

@@ -2,7 +2,7 @@ import { closeSync, ftruncateSync, rmSync, writeSync } from 'node:fs'
 import type { Chain } from '../../log/chain.ts'
 import type { OpenLine } from '../../log/event.ts'
 import type { End } from './end.ts'
-import type { OpenedLog } from './open.ts'
+import { headOf, type OpenedLog } from './open.ts'
 import type { Position } from './reader.ts'
 import { appendTo, createFile, type LogFile, reopenFile } from './segment-file.ts'
 
@@ -14,6 +14,10 @@ export type Writer = {
   bytes: () => number
   /** the last line that is on disk, and where it ends */
   synced: () => Position
+  /** whether the next line is the one that a file begins with: a checkpoint, but in the first file of a log */
+  atHead: () => boolean
+  /** Whether a file can be checked, and a log gone on with, without the files before it. */
+  hasHead: (file: LogFile) => boolean
   /** Writes all lines or none, as the next of the chain. */
   append: (lines: OpenLine[]) => boolean
   /** Closes the file and begins the next. Only when all of it is on disk. @throws Error if no file can be made */
@@ -93,8 +97,19 @@ export function openWriter(
     unmarked = 0
     return { ...target, line: lineBytes, last: hash, parts: chain.parts(), signed: signed() }
   }
+  const hasHead = (file: LogFile): boolean => {
+    // What begins an empty file will.
+    if (file.bytes === 0) return true
+    try {
+      file.head ??= headOf(file) !== undefined
+    } catch {
+      file.head = false
+    }
+    return file.head
+  }
   const follow = (next: typeof current, bytes: number) => {
-    if (bytes > 0) closed.push({ first: current.first, path: current.path, bytes, since: now() })
+    const { first, path } = current
+    if (bytes > 0) closed.push({ first, path, bytes, since: now(), head: hasHead(current) })
     closeSync(current.fd)
     current = next
     synced = { segment: next.first, offset: 0, seq: synced.seq }
@@ -150,10 +165,13 @@ export function openWriter(
   return {
     closed: () => closed,
     current: () => current,
+    atHead: () => current.bytes === 0 && current.first > 1,
+    hasHead,
     bytes: () => closed.reduce((sum, { bytes }) => sum + bytes, current.bytes),
     synced: () => synced,
     append(lines) {
       const { bytes, last: length, taken } = chain.link(lines)
+      const begins = current.bytes === 0
       const written = appendTo(current, bytes)
       if (!written.ok) {
         failed(written.why)
@@ -162,6 +180,7 @@ export function openWriter(
         return false
       }
       taken()
+      if (begins) current.head = true
       unsynced.push(bytes)
       unsyncedBytes += bytes.length
       unmarked += bytes.length

@@ -25,7 +25,7 @@ const start = () => {
   const write = (count: number) =>
     chain.link(Array.from({ length: count }, () => lifecycleEvent(origin, facts, { code: 'x' }))).taken()
   const said = (sound = true, atTheEnd = false) => {
-    const next = own.next(sound, atTheEnd)
+    const next = own.next(false, sound, atTheEnd)
     const customs =
       next.lines.length === 0
         ? []
@@ -104,11 +104,11 @@ test('a note is kept beside the log when its line is on disk, the newest of them
   const { signing, write } = start()
   for (const count of [2, 1]) {
     write(count)
-    signing.next().written()
+    signing.next(false).written()
     write(1)
   }
   write(1)
-  signing.next()
+  signing.next(false)
   expect(signing.newest()?.size).toBe(4)
   expect([2, 3, 4, 5, 9].map(signing.ready)).toEqual([
     undefined,

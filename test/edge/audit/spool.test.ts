@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -13,14 +13,12 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
-import { afterAll, afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { listSegments } from '../../../src/edge/audit/segments.ts'
-import { openSpool, type Spool, type SpoolPorts, type SpoolSettings } from '../../../src/edge/audit/spool.ts'
-import { newId } from '../../../src/edge/id.ts'
-import { lifecycleEvent, type OpenLine, ownEvent } from '../../../src/log/event.ts'
+import type { Spool } from '../../../src/edge/audit/spool.ts'
 import { logText } from '../../support/log.ts'
-import type { Parsed } from '../../support/raw.ts'
+import { smallDisk } from '../../support/small-disk.ts'
+import { codesOf, customsOf, lineOf, ROOMY, spoolAt } from '../../support/spool.ts'
 
 const folders: string[] = []
 const spools: Spool[] = []
@@ -33,58 +31,34 @@ afterEach(async () => {
   for (const spool of spools.splice(0)) await spool.close()
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
 })
-const origin = { labels: {}, bundles: {} }
-const facts = { decision_id: 'd', event_id: 'e', time_ms: 0 }
-const line = (code: string): OpenLine => lifecycleEvent(origin, facts, { code })
-const BASE: Omit<SpoolSettings, 'folder'> = {
-  durability: 'process',
-  maxBytes: 1 << 30,
-  segmentBytes: 1 << 26,
-  segmentAge: 3_600_000,
-  maxAge: 3_600_000,
-  reserveBytes: 4096,
-  whenFull: 'refuse',
-  checkpointEvery: 10_000,
-}
-const open = (folder: string, settings: Partial<SpoolSettings> = {}, ports: Partial<SpoolPorts> = {}) => {
-  const spool = openSpool(
-    { ...BASE, folder, ...settings },
-    { say: (event, more) => ownEvent(origin, facts, event, more), now: Date.now, newId, ...ports },
-  )
+const open = (...given: Parameters<typeof spoolAt>) => {
+  const spool = spoolAt(...given)
   spools.push(spool)
   return spool
 }
-const customs = (folder: string): Parsed[] =>
-  logText(folder)
-    .trimEnd()
-    .split('\n')
-    .map((text) => JSON.parse(text).custom)
-/** What the lines say, without those that the spool writes on its own account. */
-const codes = (folder: string): string[] =>
-  customs(folder).map(({ event, cause }) => (event === 'checkpoint' ? 'checkpoint' : cause.code))
 const dense = (folder: string) =>
-  expect(customs(folder).map(({ seq }) => seq)).toEqual(customs(folder).map((_custom, i) => i + 1))
+  expect(customsOf(folder).map(({ seq }) => seq)).toEqual(customsOf(folder).map((_custom, i) => i + 1))
 const firstFile = (folder: string) => listSegments(folder)[0]?.path as string
 
 test('lines are there when record says so, in order, numbered densely', async () => {
   const folder = fresh()
   const spool = open(folder)
   const results = await Promise.all(
-    Array.from({ length: 100 }, (_, i) => spool.record(line(String(i)), 'required')),
+    Array.from({ length: 100 }, (_, i) => spool.record(lineOf(String(i)), 'required')),
   )
   expect(results).toEqual(results.map(() => true))
   dense(folder)
-  expect(codes(folder)).toEqual(results.map((_, i) => String(i)))
+  expect(codesOf(folder)).toEqual(results.map((_, i) => String(i)))
   expect(statSync(firstFile(folder)).mode & 0o077).toBe(0)
 })
 
 test('numbers and the id of the log go on across restarts', async () => {
   const folder = fresh()
   const first = open(folder)
-  await first.record(line('a'), 'required')
+  await first.record(lineOf('a'), 'required')
   await first.close()
   const second = open(folder)
-  await second.record(line('b'), 'required')
+  await second.record(lineOf('b'), 'required')
   expect(second.id).toBe(first.id)
   expect(second.state()).toMatchObject({ seq: 2, oldest: 1 })
   dense(folder)
@@ -93,26 +67,26 @@ test('numbers and the id of the log go on across restarts', async () => {
 test('a torn last line is cut at the next start, and said', async () => {
   const folder = fresh()
   const first = open(folder)
-  await first.record(line('whole'), 'required')
+  await first.record(lineOf('whole'), 'required')
   await first.close()
   appendFileSync(firstFile(folder), '{"labels":{"torn')
   const second = open(folder)
-  await second.record(line('next'), 'required')
-  expect(codes(folder)).toEqual(['whole', 'torn_tail_cut', 'next'])
-  expect(customs(folder)[1].cause.bytes).toBe(16)
+  await second.record(lineOf('next'), 'required')
+  expect(codesOf(folder)).toEqual(['whole', 'torn_tail_cut', 'next'])
+  expect(customsOf(folder)[1].cause.bytes).toBe(16)
   dense(folder)
 })
 
 test('zeros that a power cut left in place of the last lines are cut', async () => {
   const folder = fresh()
   const first = open(folder)
-  await first.record(line('whole'), 'required')
+  await first.record(lineOf('whole'), 'required')
   await first.close()
   const size = statSync(firstFile(folder)).size
   truncateSync(firstFile(folder), size + 5000)
   const second = open(folder)
-  await second.record(line('next'), 'required')
-  expect(codes(folder)).toEqual(['whole', 'torn_tail_cut', 'next'])
+  await second.record(lineOf('next'), 'required')
+  expect(codesOf(folder)).toEqual(['whole', 'torn_tail_cut', 'next'])
 })
 
 test.each([
@@ -122,15 +96,15 @@ test.each([
 ])('a log that is damaged is kept whole and not gone on with: %s', async (_name, damage) => {
   const folder = fresh()
   const first = open(folder)
-  for (let i = 0; i < 5; i++) await first.record(line(String(i)), 'required')
+  for (let i = 0; i < 5; i++) await first.record(lineOf(String(i)), 'required')
   await first.close()
   const damaged = damage(readFileSync(firstFile(folder), 'utf8'))
   writeFileSync(firstFile(folder), damaged)
   const second = open(folder)
   expect(second.id).not.toBe(first.id)
-  await second.record(line('next'), 'required')
-  expect(codes(folder)).toEqual(['previous_log_damaged', 'next'])
-  const { kept, log } = customs(folder)[0].cause
+  await second.record(lineOf('next'), 'required')
+  expect(codesOf(folder)).toEqual(['previous_log_damaged', 'next'])
+  const { kept, log } = customsOf(folder)[0].cause
   expect(log).toBe(first.id)
   expect(logText(join(folder, kept))).toBe(damaged)
   dense(folder)
@@ -145,13 +119,13 @@ test('files are closed at their size, begin with the tree before them, and lose 
   const spool = open(folder, { segmentBytes: 20_000 })
   for (let i = 0; i < 300; i += 10)
     await Promise.all(
-      Array.from({ length: 10 }, (_, k) => spool.record(line(`${i + k} ${'x'.repeat(200)}`), 'required')),
+      Array.from({ length: 10 }, (_, k) => spool.record(lineOf(`${i + k} ${'x'.repeat(200)}`), 'required')),
     )
   await spool.close()
   const segments = listSegments(folder)
   expect(segments.length).toBeGreaterThan(3)
   dense(folder)
-  const said = codes(folder)
+  const said = codesOf(folder)
   expect(said.filter((code) => code !== 'checkpoint')).toHaveLength(300)
   for (const { first, path } of segments.slice(1)) {
     expect(JSON.parse(readFileSync(path, 'utf8').split('\n')[0] as string).custom).toMatchObject({
@@ -170,11 +144,11 @@ test('with disk a required line is answered once it is on disk; others do not wa
   const spool = open(fresh(), { durability: 'disk' }, { fdatasync: sync })
   let answered = 0
   const asked = Promise.all(
-    [1, 2].map((n) => spool.record(line(String(n)), 'required').then((kept) => (answered += Number(kept)))),
+    [1, 2].map((n) => spool.record(lineOf(String(n)), 'required').then((kept) => (answered += Number(kept)))),
   )
-  expect(await spool.record(line('denied'), 'reserve')).toBe(true)
+  expect(await spool.record(lineOf('denied'), 'reserve')).toBe(true)
   expect(answered).toBe(0)
-  const later = spool.record(line('later'), 'required')
+  const later = spool.record(lineOf('later'), 'required')
   await expect.poll(() => held.length).toBe(1)
   held.shift()?.()
   await asked
@@ -197,18 +171,18 @@ test('a disk that does not answer refuses what is required, answers denials, and
   const folder = fresh()
   let time = 0
   const spool = open(folder, { durability: 'disk' }, { fdatasync: sync, elapsed: () => time })
-  const waiting = spool.record(line('waits'), 'required')
+  const waiting = spool.record(lineOf('waits'), 'required')
   await expect.poll(() => held.length).toBe(1)
   time = 3_000
   expect(await waiting).toBe(false)
-  expect(await spool.record(line('refused'), 'required')).toBe(false)
-  expect(await spool.record(line('denied'), 'reserve')).toBe(true)
+  expect(await spool.record(lineOf('refused'), 'required')).toBe(false)
+  expect(await spool.record(lineOf('denied'), 'reserve')).toBe(true)
   expect(spool.state().error).toBe('the disk does not answer')
   hangs = false
   for (const go of held.splice(0)) go()
-  await expect.poll(() => spool.record(line('after'), 'required')).toBe(true)
+  await expect.poll(() => spool.record(lineOf('after'), 'required')).toBe(true)
   expect(spool.state().error).toBe(undefined)
-  const gap = customs(folder).find(({ event }) => event === 'gap')
+  const gap = customsOf(folder).find(({ event }) => event === 'gap')
   expect(gap.cause).toMatchObject({ code: 'records_lost', why: 'the disk does not answer' })
   dense(folder)
 })
@@ -219,64 +193,48 @@ test('a disk that fails to keep a file gets it anew in another, and nothing is a
     setImmediate(() => done(fails-- > 0 ? new Error('EIO: i/o error, fdatasync') : null))
   const folder = fresh()
   const spool = open(folder, { durability: 'disk' }, { fdatasync: sync })
-  expect(await spool.record(line('first'), 'required')).toBe(false)
+  expect(await spool.record(lineOf('first'), 'required')).toBe(false)
   expect(spool.state().error).toContain('EIO')
-  expect(await spool.record(line('second'), 'required')).toBe(false)
-  await expect.poll(() => spool.record(line('third'), 'required'), { timeout: 5_000 }).toBe(true)
-  expect(codes(folder)).toEqual(expect.arrayContaining(['first', 'segment_replaced', 'third']))
+  expect(await spool.record(lineOf('second'), 'required')).toBe(false)
+  await expect.poll(() => spool.record(lineOf('third'), 'required'), { timeout: 5_000 }).toBe(true)
+  expect(codesOf(folder)).toEqual(expect.arrayContaining(['first', 'segment_replaced', 'third']))
   dense(folder)
   await spool.close()
   const again = open(folder)
-  expect(again.state().seq).toBe(customs(folder).length)
+  expect(again.state().seq).toBe(customsOf(folder).length)
 })
 
 test('a process that writes our file from elsewhere is noticed: nothing passes on it any more', async () => {
   const folder = fresh()
   const spool = open(folder)
-  await spool.record(line('ours'), 'required')
+  await spool.record(lineOf('ours'), 'required')
   appendFileSync(firstFile(folder), '{"custom":{"cause":{"code":"of another"},"seq":2}}\n')
-  expect(await spool.record(line('next'), 'required')).toBe(false)
-  expect(await spool.record(line('denied'), 'reserve')).toBe(false)
+  expect(await spool.record(lineOf('next'), 'required')).toBe(false)
+  expect(await spool.record(lineOf('denied'), 'reserve')).toBe(false)
   expect(spool.state().error).toContain('another process writes')
   expect(logText(folder)).toMatch(/of another.*\n$/)
 })
 
-/** A filesystem of few pages, where this machine lets us mount one. */
-const mount = promisify(execFile)
-const small = mkdtempSync(join(tmpdir(), 'mcp-small-'))
-const noMount = await mount('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', small]).then(
-  () => undefined,
-  (error: Error) => {
-    console.warn(
-      `SKIPPED: a full disk is made with a small tmpfs, and it cannot be mounted here: ${error.message}`,
-    )
-    return error.message
-  },
-)
-// Not in the test, which may be left out of a run.
-afterAll(async () => {
-  if (!noMount) await mount('umount', ['-l', small])
-  rmSync(small, { recursive: true })
-})
-test.skipIf(noMount)(
+const { folder: small, missing, resize } = await smallDisk('128k')
+test.skipIf(missing)(
   'a full disk refuses what is required, records denials in the reserve, and recovers by itself with a gap record',
   async () => {
     const spool = open(small, { reserveBytes: 32_768 })
-    const text = line('x'.repeat(3000))
+    const text = lineOf('x'.repeat(3000))
     let kept = 0
     while (await spool.record(text, 'required')) if (++kept > 100) throw new Error('the disk does not fill')
     expect(spool.state()).toMatchObject({ lost: 1, error: expect.stringContaining('ENOSPC') })
     expect(await spool.record(text, 'required')).toBe(false)
-    expect(await spool.record(line('best effort'), 'best_effort')).toBe(false)
+    expect(await spool.record(lineOf('best effort'), 'best_effort')).toBe(false)
     for (let i = 0; i < 5; i++)
-      expect(await spool.record(line(`denied ${'x'.repeat(1000)}`), 'reserve')).toBe(true)
+      expect(await spool.record(lineOf(`denied ${'x'.repeat(1000)}`), 'reserve')).toBe(true)
     let more = 0
     while (await spool.record(text, 'reserve')) if (++more > 100) throw new Error('the reserve has no end')
-    expect(codes(small).filter((code) => code.startsWith('denied'))).toHaveLength(5)
+    expect(codesOf(small).filter((code) => code.startsWith('denied'))).toHaveLength(5)
     expect(logText(small)).toMatch(/\}\n$/)
-    await mount('mount', ['-o', 'remount,size=512k', small])
-    expect(await spool.record(line('after'), 'required')).toBe(true)
-    const said = customs(small)
+    await resize('512k')
+    expect(await spool.record(lineOf('after'), 'required')).toBe(true)
+    const said = customsOf(small)
     const gap = said.findLast(({ event }) => event === 'gap')
     expect(gap.cause).toMatchObject({
       code: 'records_lost',
@@ -293,7 +251,7 @@ test.skipIf(noMount)(
 const fill = async (spool: Spool, lines: number) => {
   const answers: boolean[] = []
   for (let i = 0; i < lines; i++)
-    answers.push(await spool.record(line(`${i} ${'x'.repeat(900)}`), 'required'))
+    answers.push(await spool.record(lineOf(`${i} ${'x'.repeat(900)}`), 'required'))
   return answers
 }
 const full = { maxBytes: 200_000, segmentBytes: 20_000, reserveBytes: 20_000 }
@@ -305,7 +263,7 @@ test('what a sink has not passed is not deleted: at the limit what is required i
   spool.retain()
   const answers = await fill(spool, 250)
   expect(answers.at(-1)).toBe(false)
-  expect(await spool.record(line('denied'), 'reserve')).toBe(true)
+  expect(await spool.record(lineOf('denied'), 'reserve')).toBe(true)
   expect(spool.state()).toMatchObject({ oldest: 1, error: 'the spool is full (buffer.max_bytes)' })
   dense(folder)
   await expect.poll(() => spool.state().warning).toBe('the spool is 100 % full')
@@ -315,18 +273,18 @@ test('what a sink has not passed is not deleted: at the limit what is required i
     const { lines, next } = await sink.read({ lines: 50, bytes: 30_000 })
     seen.push(...lines.map(({ seq }) => seq))
     await sink.commit(next)
-    await spool.record(line('more'), 'required')
+    await spool.record(lineOf('more'), 'required')
     if (seen.length > 1000) throw new Error('it has no end')
     if (seen.includes(200)) break
   }
   expect(seen).toEqual(seen.map((_, i) => i + 1))
-  expect(await spool.record(line('room'), 'required')).toBe(true)
+  expect(await spool.record(lineOf('room'), 'required')).toBe(true)
   expect(spool.state().oldest).toBeGreaterThan(1)
   expect(spool.state().bytes).toBeLessThan(full.maxBytes)
   // Words of its own are written with the next tick.
   await expect
     .poll(() =>
-      ['segment_deleted', 'records_lost', 'spool_filling'].filter((code) => !codes(folder).includes(code)),
+      ['segment_deleted', 'records_lost', 'spool_filling'].filter((code) => !codesOf(folder).includes(code)),
     )
     .toEqual([])
 })
@@ -337,8 +295,8 @@ test('with drop_oldest the oldest go, and a gap record says which of which sink'
   const sink = spool.reader('slow')
   spool.retain()
   expect(new Set(await fill(spool, 400))).toEqual(new Set([true]))
-  await expect.poll(() => codes(folder).includes('records_not_delivered')).toBe(true)
-  const gaps = customs(folder).filter(({ cause }) => cause?.code === 'records_not_delivered')
+  await expect.poll(() => codesOf(folder).includes('records_not_delivered')).toBe(true)
+  const gaps = customsOf(folder).filter(({ cause }) => cause?.code === 'records_not_delivered')
   expect(gaps[0].cause).toMatchObject({ sink: 'slow', to: expect.any(Number) })
   const { lines } = await sink.read({ lines: 1, bytes: 1 })
   expect(lines[0]?.seq).toBe(spool.state().oldest)
@@ -364,7 +322,7 @@ test('files that every sink has passed go when they are old', async () => {
   await expect.poll(() => spool.state().oldest).toBeGreaterThan(1)
   await spool.close()
   const again = open(folder)
-  expect(await again.record(line('next'), 'required')).toBe(true)
+  expect(await again.record(lineOf('next'), 'required')).toBe(true)
 })
 
 test('a reader goes on where it has committed, also after a restart, and never sees what is not on disk', async () => {
@@ -399,7 +357,7 @@ test('a reader goes on where it has committed, also after a restart, and never s
   })
   await new Promise((resolve) => setImmediate(resolve))
   expect(woken).toBe(false)
-  await spool.record(line('more'), 'required')
+  await spool.record(lineOf('more'), 'required')
   expect(await waiting).toBe(true)
   await take(1)
   const last = sink.wait({ ...sink.position(), seq: spool.state().seq })
@@ -410,7 +368,7 @@ test('a reader goes on where it has committed, also after a restart, and never s
 test('what a reader is behind is the age of the oldest line that waits, whatever was taken meanwhile', async () => {
   const folder = fresh()
   let time = 1_000_000
-  const at = () => lifecycleEvent(origin, { ...facts, time_ms: time }, { code: 'x' })
+  const at = () => lineOf('x', time)
   let spool = open(folder, {}, { now: () => 5_000_000 })
   for (time = 1_000_000; time < 1_010_000; time += 1_000) await spool.record(at(), 'required')
   await expect.poll(() => spool.state().synced).toBe(10)
@@ -434,8 +392,8 @@ test('what a reader is behind is the age of the oldest line that waits, whatever
 test('a line that is longer than a batch may be comes alone', async () => {
   const spool = open(fresh())
   const sink = spool.reader('siem')
-  await spool.record(line('x'.repeat(300_000)), 'required')
-  await spool.record(line('short'), 'required')
+  await spool.record(lineOf('x'.repeat(300_000)), 'required')
+  await spool.record(lineOf('short'), 'required')
   await expect.poll(() => spool.state().synced).toBe(2)
   const { lines, next } = await sink.read({ lines: 10, bytes: 1000 })
   expect(lines.map(({ text }) => text.length > 300_000)).toEqual([true])
@@ -461,7 +419,7 @@ test('a writer in another process is refused while it lives, and its lock is tak
   const source = new URL('../../../src/edge/audit/spool.ts', import.meta.url).href
   const code = `
     const { openSpool } = await import(${JSON.stringify(source)})
-    openSpool(${JSON.stringify({ ...BASE, folder })}, { say: () => '', now: Date.now, newId: () => 'id' })
+    openSpool(${JSON.stringify({ ...ROOMY, folder })}, { say: () => '', now: Date.now, newId: () => 'id' })
     console.log('open')
     setInterval(() => {}, 1000)`
   const other = spawn(process.execPath, ['--input-type=module', '-e', code], {
@@ -472,7 +430,7 @@ test('a writer in another process is refused while it lives, and its lock is tak
   other.kill('SIGKILL')
   await once(other, 'exit')
   const spool = open(folder)
-  expect(await spool.record(line('after'), 'required')).toBe(true)
+  expect(await spool.record(lineOf('after'), 'required')).toBe(true)
   await spool.close()
 })
 

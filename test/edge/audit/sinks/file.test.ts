@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import {
   appendFileSync,
   existsSync,
@@ -13,9 +12,9 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
-import { afterAll, afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { createFileSink, type FileSettings } from '../../../../src/edge/audit/sinks/file.ts'
+import { smallDisk } from '../../../support/small-disk.ts'
 import { linesOf, recordLine } from '../../../support/source.ts'
 
 const ends: (() => unknown)[] = []
@@ -101,23 +100,8 @@ test('a folder that is missing is a retry, and mended when it is there', async (
   expect((await send(1)).kind).toBe('accepted')
 })
 
-const small = mkdtempSync(join(tmpdir(), 'mcp-small-'))
-const mount = promisify(execFile)
-const noMount = await mount('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', small]).then(
-  () => undefined,
-  (error: Error) => {
-    console.warn(
-      `SKIPPED: a full disk is made with a small tmpfs, and it cannot be mounted here: ${error.message}`,
-    )
-    return error.message
-  },
-)
-// Not in the test, which may be left out of a run.
-afterAll(async () => {
-  if (!noMount) await mount('umount', ['-l', small])
-  rmSync(small, { recursive: true })
-})
-test.skipIf(noMount)('a full disk is a retry, leaves no part of a line, and is mended by room', async () => {
+const { folder: small, missing } = await smallDisk('64k')
+test.skipIf(missing)('a full disk is a retry, leaves no part of a line, and is mended by room', async () => {
   const path = join(small, 'events.jsonl')
   const sink = createFileSink('file', { path, bytes: 1 << 20, age: 3_600_000, files: 3 }, ({ text }) => text)
   ends.push(sink.close)
