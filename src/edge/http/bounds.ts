@@ -92,7 +92,8 @@ export function createBounds(settings: BoundSettings, now: () => number, short: 
   return {
     enter(verb) {
       let of: 'streams' | 'inFlight' = verb === 'GET' ? 'streams' : 'inFlight'
-      if (short()) return 'low_memory'
+      // What ends a session takes next to nothing, has no body, and gives back what that session holds, here and behind.
+      if (verb !== 'DELETE' && short()) return 'low_memory'
       if (all[of] >= settings[of]) return verb === 'GET' ? 'too_many_streams' : 'too_many'
       if (!all.bucket.take()) return 'too_fast'
       all[of]++

@@ -174,13 +174,13 @@ export function createListener(
     const fault = checkHead(request, head)
     if (fault) return no(fault)
     const { socket } = request
-    const waiting = readBody(request, settings.bodyLimit, place.hold)
+    const hasBody = arrival.verb === 'POST'
+    const waiting = readBody(request, hasBody ? settings.bodyLimit : 0, place.hold)
     bodies.set(socket, waiting.giveUp)
     const body = await waiting.result
     // By now it may be the next request's, which came in one piece with this one.
     if (bodies.get(socket) === waiting.giveUp) bodies.delete(socket)
-    if (!body.ok) return no(body.reason)
-    if (arrival.verb !== 'POST' && body.body.length > 0) return no('bad_http')
+    if (!body.ok) return no(!hasBody && body.reason === 'too_large' ? 'bad_http' : body.reason)
     const spent = bounds.foresee(arrival.verb, arrival.who)
     if (spent) return no(spent)
     return { ok: true, arrival: { ...arrival, body: body.body, admit: place.admit } }

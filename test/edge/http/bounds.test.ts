@@ -10,7 +10,7 @@ import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Ports } from '../../../src/pep/ports.ts'
 import { encode } from '../../support/assertions.ts'
 import { postBytes, sendRaw } from '../../support/raw.ts'
-import { listen } from './in-process.ts'
+import { allowsAlice, listen, OPENS_STREAM, SESSION } from './in-process.ts'
 
 const person = (subject: string): Identity => ({
   source: 'pomerium',
@@ -314,6 +314,54 @@ describe('on the wire', () => {
     expect(judged).toBe(0)
     low = false
     expect((await sendRaw(port, postBytes(assertionOf('alice'), CALL))).answers[0]?.status).toBe(502)
+  })
+
+  describe('memory that is short, and a session that is to end', () => {
+    const deletion = (length = 0) =>
+      `DELETE /mcp HTTP/1.1\r\nhost: a\r\nx-pomerium-jwt-assertion: a.b.c\r\nmcp-session-id: ${SESSION}\r\n` +
+      `content-length: ${length}\r\n\r\n`
+    const world = async (decides: Ports['judge']) => {
+      const did: string[] = []
+      const { port, lines } = await listen(
+        {
+          judge: async (question) => {
+            did.push('judge')
+            return decides(question)
+          },
+          forward: async () => {
+            did.push(`forward after ${lines.length} record(s)`)
+            return { kind: 'failed', fault: 'upstream_failed' }
+          },
+        },
+        { lowMemory: () => true },
+      )
+      const send = async (bytes: string | Buffer) => (await sendRaw(port, bytes)).answers[0]
+      return { did, send }
+    }
+
+    test('it is judged, recorded and sent, while nothing else is taken', async () => {
+      const { did, send } = await world(allowsAlice)
+      for (const bytes of [OPENS_STREAM, postBytes('a.b.c', CALL)])
+        expect((await send(bytes))?.json().error.data.reason).toBe('low_memory')
+      expect(did).toEqual([])
+      expect((await send(deletion()))?.json().error.data.reason).toBe('upstream_failed')
+      expect(did).toEqual(['judge', 'forward after 3 record(s)'])
+    })
+
+    test('what is denied is not sent', async () => {
+      const { did, send } = await world(async (question) => ({
+        ...(await allowsAlice(question)),
+        decision: { allow: false, reasons: [] },
+      }))
+      expect((await send(deletion()))?.status).toBe(403)
+      expect(did).toEqual(['judge'])
+    })
+
+    test('its body is refused with the first byte', async () => {
+      const { did, send } = await world(allowsAlice)
+      expect((await send(`${deletion(9000)}{`))?.json().error.data.reason).toBe('bad_http')
+      expect(did).toEqual([])
+    })
   })
 
   test('connections beyond the bound are told so; those within it go on', async () => {
