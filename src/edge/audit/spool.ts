@@ -253,9 +253,9 @@ export function openSpool(
     retention.prune()
     const change = gauge.look()
     if (change) own.notice('lifecycle', change)
-    // A word of the spool's own, an answer to a disk that has room again, or a file that is old.
+    // A word of the spool's own, an answer to a disk that has room again, a file that is old, or what waited for the next.
     const sign = signing.due(closing) && trouble(0) === undefined
-    if (own.any() || error !== undefined || rotation.due() || sign) flush()
+    if (own.any() || error !== undefined || rotation.due() || sign || group.length > 0) flush()
     void writer.toDisk()
   }
   const timer = setInterval(tick, SYNC_MS)
@@ -316,6 +316,9 @@ export function openSpool(
       clearInterval(timer)
       await keeping
       over = true
+      // A disk that is silent to the end.
+      durable.refuseAll()
+      for (const { done } of group.splice(0)) done(false)
       for (const listener of [...listeners]) listener()
       writer.close()
       reserve.remove()
