@@ -9,7 +9,7 @@ const run = promisify(execFile)
 
 /**
  * A filesystem of few pages, where this machine lets us mount one: `missing` says why not, once, loudly.
- * @param size e.g. 128k
+ * @param size e.g. 128k; more options of tmpfs may follow it
  */
 export async function smallDisk(size: string): Promise<{
   folder: string

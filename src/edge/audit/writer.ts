@@ -119,7 +119,7 @@ export function openWriter(
     if (foreign) return
     try {
       ftruncateSync(current.fd, synced.offset)
-      if (synced.offset === 0) rmSync(current.path)
+      if (synced.offset === 0) rmSync(current.path, { force: true })
       const next = createFile(folder, synced.seq + 1, now())
       follow(next, synced.offset)
       const all = Buffer.concat(unsynced)
