@@ -35,8 +35,9 @@ export function createSigning(
   /** those that are not on disk yet */
   let notes: { seq: number; note: string }[] = []
   return {
+    // A clock that was set back by as much is as good a reason as time that has passed.
     due: (atTheEnd) =>
-      sign !== undefined && chain.seq() > last.size && (atTheEnd || now() - last.at >= every),
+      sign !== undefined && chain.seq() > last.size && (atTheEnd || Math.abs(now() - last.at) >= every),
     next(head) {
       const size = chain.seq()
       const root = chain.root()

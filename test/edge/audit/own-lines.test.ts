@@ -118,3 +118,13 @@ test('a note is kept beside the log when its line is on disk, the newest of them
     undefined,
   ])
 })
+
+test('a clock that was set back does not put off the next checkpoint by as much', () => {
+  const { clock, write, said } = start()
+  clock.time = 3_600_000
+  write(1)
+  said().written()
+  write(2)
+  clock.time = 10_000
+  expect(said().codes).toEqual(['checkpoint'])
+})
