@@ -92,8 +92,8 @@ export const policy: Row = {
               1,
             ),
           ) as [number, number]
-          const denied = percentile(alone, 1)
-          const timely = denied <= deadline + 30 && longest <= deadline + usual
+          const [denied, busy] = [percentile(alone, 1), percentile(slow, 1)]
+          const timely = Math.max(denied, busy) <= deadline + 30 && longest <= deadline + usual
           return {
             held:
               wrong === 0 &&
@@ -102,7 +102,7 @@ export const policy: Row = {
               // A test knows no machine's speed.
               (scale === 'short' ? longest < deadline * 5 : timely) &&
               unrecorded(upstream, sidecar.spool()) === 0,
-            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other under load: within ${percentile(slow, 1)} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms by themselves, and one deadline beside what is usual for others, are NOT met'}`,
+            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other under load: within ${busy} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms, or one deadline beside what is usual for others, is NOT met'}`,
           }
         },
       )

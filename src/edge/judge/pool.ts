@@ -1,12 +1,13 @@
-import { Worker } from 'node:worker_threads'
 import { parseExact, parseStrict } from '../../mcp/strict-json.ts'
 import { policyError } from '../../pdp/decision.ts'
 import { type Identity, identityFromClaims } from '../../pdp/identity.ts'
 import type { Judgement, Question } from '../../pep/ports.ts'
 import { newId } from '../id.ts'
 import { decided } from './judge.ts'
-import { createStrikes, STRIKES } from './strikes.ts'
-import { type FromWorker, PHASE, PROGRESS, type ToWorker, unpack, type WorkerData } from './worker.ts'
+import type { Step } from './progress.ts'
+import { claimed, createStrikes, STRIKES } from './strikes.ts'
+import { type Job, startThread, type Thread, type ThreadEvents } from './thread.ts'
+import type { Answered, WorkerData } from './worker.ts'
 
 export type Pool = {
   judge: (question: Question) => Promise<Judgement>
@@ -35,106 +36,77 @@ export type PoolSettings = {
 
 /** Questions in one message to the thread: enough to spare wake-ups, few enough that none waits long for its reply. */
 const BATCH = 32
-/** Milliseconds for a thread to start: one that does not come must not keep the next policy from being tried. */
-const START_WITHIN = 60_000
+/** Milliseconds that the others wait for one evaluation, many times what one takes; then they go to a spare. */
+const PATIENCE = 10
 /** Threads that stand by warm: as many as one identity may have stopped before it waits, less the one that judges. */
 const SPARES = STRIKES - 1
 /** Milliseconds after which a thread is started again that ended before it was ready; doubled each time. */
 const RESTART = { first: 100, most: 30_000 }
 
-type Job = {
-  seq: number
-  question: Question
-  text: string
-  attempts: number
-  resolve: (judged: Judgement) => void
-}
-type Thread = {
-  worker: Worker
-  progress: BigInt64Array
-  state: 'starting' | 'ready' | 'spoiled'
-  /** undefined: it is ready; else why it is not */
-  started: Promise<string | undefined>
-}
-/** Threads that judge by one policy. The first judges, the others stand by; fewer than all while one cannot start. */
+/** Threads that judge by one policy: all that are alive; fewer than there should be while one cannot start. */
 type Crew = { judging: Judging; threads: Thread[]; failures: number }
 type Next = { crew: Crew; taken: () => void; failed: (why: string) => void }
 
 /**
- * One thread judges, others stand by warm. The deadline of an evaluation runs from its start, which the thread
- * writes into shared memory; when it passes, the thread is stopped, that question is denied, and the others move to
- * a spare. So they do while a thread that an abort has spoiled makes itself anew. Questions that come while a
- * message is away are sent together when it returns. Another policy comes with threads of its own, between two
- * messages: a question is answered by one policy, whole. Without a policy every question is `no_bundle`.
+ * One thread judges, others stand by warm. Questions that come while a message is away are sent together when it
+ * returns. An evaluation that takes longer than `PATIENCE` is left alone with its thread, and all others go to a
+ * spare; when it passes its deadline, the thread is stopped and that question is denied. So they do while a thread
+ * that an abort has spoiled makes itself anew. Nobody has two threads at once, nor the last one after a strike.
+ * Another policy comes with threads of its own; a question is answered by one policy, whole. Without a policy every
+ * question is `no_bundle`.
  */
 export async function createPool(settings: PoolSettings, first?: Judging): Promise<Pool> {
   let { jwks } = settings
   let seq = 0
   let replaced = 0
-  let away: Job[] = []
   let waiting: Job[] = []
-  let watch: NodeJS.Timeout | undefined
   let closed = false
+  let soon = false
   const strikes = createStrikes()
 
+  /** All that run, of whatever crew. */
   const threads = new Set<Thread>()
   let crew: Crew | undefined
   let next: Next | undefined
 
   const start = (judging: Judging): Thread => {
-    const progress = new SharedArrayBuffer(8 * PROGRESS.slots)
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: { ...judging, jwks, progress } satisfies WorkerData,
-      resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 },
-    })
-    const thread: Thread = {
-      worker,
-      progress: new BigInt64Array(progress),
-      state: 'starting',
-      started: Promise.resolve(undefined),
-    }
+    const thread = startThread({ ...judging, jwks }, events)
     threads.add(thread)
-    thread.started = new Promise((resolve) => {
-      const late = setTimeout(() => {
-        resolve(`the judging thread did not start within ${START_WITHIN} ms`)
-        void worker.terminate()
-      }, START_WITHIN)
-      const ended = (why: string) => {
-        clearTimeout(late)
-        threads.delete(thread)
-        resolve(why)
-        lost(thread, why)
-      }
-      worker.on('message', (message: FromWorker) => {
-        if ('ready' in message) {
-          clearTimeout(late)
-          const began = thread.state === 'starting'
-          thread.state = 'ready'
-          // One that an abort had spoiled says nothing of those that cannot start.
-          if (began && crew?.threads.includes(thread)) {
-            crew.failures = 0
-            fill(crew)
-          }
-          resolve(undefined)
-          send()
-        } else if (crew && thread === crew.threads[0]) receive(crew, thread, message)
-      })
-      worker.once('error', (error) => ended(error.message))
-      worker.once('exit', () => ended('the judging thread ended'))
-    })
     return thread
   }
 
-  /** Between two messages, so that no question is answered by two policies. */
-  const turn = () => {
-    if (!next || away.length > 0) return
-    const old = crew
-    const { taken } = next
-    crew = next.crew
-    next = undefined
-    for (const thread of old?.threads ?? []) stop(thread)
-    taken()
-    fill(crew)
+  const stop = (thread: Thread) => {
+    threads.delete(thread)
+    void thread.stop()
+  }
+
+  const isOfCrew = (thread: Thread) => crew?.threads.includes(thread) === true
+
+  const events: ThreadEvents = {
+    ready(thread, first) {
+      // One that an abort had spoiled says nothing of those that cannot start.
+      if (first && crew && isOfCrew(thread)) {
+        crew.failures = 0
+        fill(crew)
+      }
+      send()
+    },
+    answer(thread, message) {
+      if (crew && isOfCrew(thread)) receive(crew, thread, message)
+    },
+    ended(thread, why) {
+      threads.delete(thread)
+      if (closed) return
+      if (next?.crew.threads.includes(thread)) {
+        const { failed } = next
+        next = undefined
+        failed(why)
+      } else if (crew && isOfCrew(thread)) {
+        if (thread.jobs.length > 0) return replace(crew, thread, thread.progress.step(), why)
+        crew.threads = crew.threads.filter((other) => other !== thread)
+        again(crew, thread.state === 'starting')
+      }
+    },
   }
 
   /** One at a time: what starts takes its time from what is judged meanwhile. */
@@ -144,76 +116,12 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     of.threads.push(start(of.judging))
   }
 
-  const stop = (thread: Thread) => {
-    threads.delete(thread)
-    thread.worker.terminate().catch(() => undefined)
-  }
-
-  const send = () => {
-    if (away.length > 0 || closed) return
-    turn()
-    if (waiting.length === 0 || !crew) return
-    const { threads: all } = crew
-    const active = all.find((thread) => thread.state === 'ready')
-    if (!active) {
-      // None can start, nor comes back: nobody knows when there will be one.
-      if (crew.failures > 1 && all.every((thread) => thread.state === 'starting'))
-        for (const job of waiting.splice(0)) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
-      return
-    }
-    crew.threads = [active, ...all.filter((thread) => thread !== active)]
-    away = waiting.splice(0, BATCH)
-    Atomics.store(active.progress, PROGRESS.at, 0n)
-    active.worker.postMessage({ jobs: away.map((job) => [job.seq, job.text]) } satisfies ToWorker)
-    watch = setTimeout(check, settings.deadline, crew, active)
-  }
-
-  const receive = (by: Crew, active: Thread, message: Extract<FromWorker, { answer: unknown }>) => {
-    const [of, text, line] = message.answer
-    const judged = parseExact(text) as unknown as Judgement
-    if (judged.kind === 'decided') judged.line = line as typeof judged.line
-    const at = away.findIndex((job) => job.seq === of)
-    const [job] = at < 0 ? [] : away.splice(at, 1)
-    if ('spoiled' in message) {
-      clearTimeout(watch)
-      if (message.spoiled) {
-        active.state = 'spoiled'
-        if (job) strikes.add(verifiedIdentity(by, job.question))
-        waiting = [...away, ...waiting]
-      }
-      away = []
-      send()
-    }
-    job?.resolve(judged)
-  }
-
-  /** How long the present step has run; the clock of `hrtime` is one for all threads. */
-  const elapsed = ({ progress }: Thread) =>
-    Number(process.hrtime.bigint() - Atomics.load(progress, PROGRESS.started)) / 1e6
-
-  const check = (by: Crew, active: Thread) => {
-    const { phase } = unpack(Atomics.load(active.progress, PROGRESS.at))
-    const left = phase === PHASE.idle ? settings.deadline : settings.deadline - elapsed(active)
-    if (left > 0) watch = setTimeout(check, Math.max(1, left), by, active)
-    else replace(by, active, `the evaluation passed its deadline of ${settings.deadline} ms`)
-  }
-
-  const lost = (thread: Thread, why: string) => {
-    if (closed) return
-    if (next?.crew.threads.includes(thread)) {
-      const { failed } = next
-      next = undefined
-      failed(why)
-    } else if (crew?.threads.includes(thread)) {
-      if (away.length > 0 && thread === crew.threads[0]) return replace(crew, thread, why)
-      crew.threads = crew.threads.filter((other) => other !== thread)
-      again(crew, thread.state === 'starting')
-    }
-  }
-
   /** A thread in place of one that ended by itself: at once, but later and later if none becomes ready. */
   const again = (of: Crew, failed: boolean) => {
-    if (!failed) return fill(of)
+    if (!failed) {
+      fill(of)
+      return send()
+    }
     const delay = of.failures === 0 ? 0 : Math.min(RESTART.first * 2 ** of.failures, RESTART.most)
     of.failures++
     setTimeout(() => {
@@ -222,23 +130,118 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     send()
   }
 
-  const replace = (by: Crew, active: Thread, why: string) => {
-    clearTimeout(watch)
+  /** Another policy takes over between two messages. What the old threads cannot end with is asked of the new ones. */
+  const turn = () => {
+    if (!next) return
+    const old = crew?.threads ?? []
+    const { taken } = next
+    crew = next.crew
+    next = undefined
+    const left = old.flatMap((thread) => thread.jobs)
+    for (const thread of old) stop(thread)
+    taken()
+    fill(crew)
+    anew(left)
+  }
+
+  /** Evaluation is pure: what has no answer is asked again, before what came later. */
+  const anew = (jobs: Job[]) => {
+    waiting = [...jobs.filter((job) => ++job.attempts < 3), ...waiting]
+    for (const job of jobs) if (job.attempts >= 3) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
+  }
+
+  const send = () => {
+    soon = false
+    if (closed || crew?.threads.some(({ state }) => state === 'busy')) return
+    turn()
+    if (waiting.length === 0 || !crew) return
+    const of = crew
+    const free = of.threads.filter(({ state }) => state === 'ready')
+    const [thread] = free
+    if (!thread) {
+      // None can start, nor comes back: nobody knows when there will be one.
+      if (of.failures > 1 && of.threads.every(({ state }) => state === 'starting'))
+        for (const job of waiting.splice(0)) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
+      return
+    }
+    const jobs = choose(of, free.length === 1)
+    if (jobs.length === 0) return
+    thread.jobs = jobs
+    thread.state = 'busy'
+    thread.post({ jobs: jobs.map((job) => [job.seq, job.text]) })
+    thread.watch = setTimeout(look, Math.min(PATIENCE, settings.deadline), of, thread)
+  }
+
+  const ownerOf = (job: Job): string => (job.owner ??= claimed(job.question.who))
+
+  /** What goes in the next message. `last`: no other thread is free. */
+  const choose = (of: Crew, last: boolean): Job[] => {
+    const slow = new Set(
+      of.threads.filter(({ state }) => state === 'slow').flatMap(({ jobs }) => jobs.map(ownerOf)),
+    )
+    // Where threads cannot start, nobody knows when there will be more than one.
+    const kept = last && of.failures === 0
+    if (slow.size === 0 && !(kept && strikes.any())) return waiting.splice(0, BATCH)
+    const jobs: Job[] = []
+    waiting = waiting.filter((job) => {
+      const who = ownerOf(job)
+      if (jobs.length === BATCH || slow.has(who) || (kept && strikes.struck(who))) return true
+      jobs.push(job)
+      return false
+    })
+    return jobs
+  }
+
+  const receive = (by: Crew, thread: Thread, message: Parameters<ThreadEvents['answer']>[1]) => {
+    const job = message.answer && answered(thread, message.answer)
+    if (!('spoiled' in message)) return
+    clearTimeout(thread.watch)
+    if (message.spoiled && job) strikes.add(verifiedIdentity(by, job.question))
+    thread.state = message.spoiled ? 'spoiled' : 'ready'
+    waiting = [...thread.jobs.splice(0), ...waiting]
+    send()
+  }
+
+  const answered = (thread: Thread, [of, text, line]: Answered): Job | undefined => {
+    const at = thread.jobs.findIndex((job) => job.seq === of)
+    const [job] = at < 0 ? [] : thread.jobs.splice(at, 1)
+    if (!job) return undefined
+    const judged = parseExact(text) as unknown as Judgement
+    if (judged.kind === 'decided') judged.line = line as typeof judged.line
+    job.resolve(judged)
+    return job
+  }
+
+  /** Looks at a thread that has questions: whether it has been at one of them for too long. */
+  const look = (by: Crew, thread: Thread) => {
+    const step = thread.progress.step()
+    const patience = Math.min(PATIENCE, settings.deadline)
+    if (thread.state === 'busy' && step.ms >= patience && thread.progress.handOver(step))
+      leave(thread, step.seq)
+    if (thread.state === 'slow' && step.ms >= settings.deadline)
+      return replace(by, thread, step, `the evaluation passed its deadline of ${settings.deadline} ms`)
+    const until = thread.state === 'slow' ? settings.deadline : patience
+    thread.watch = setTimeout(look, Math.max(1, until - step.ms), by, thread)
+  }
+
+  /** Alone with the question it is at. Those before it have their answer, on its way here. */
+  const leave = (thread: Thread, at: number) => {
+    const rest = thread.jobs.splice(thread.jobs.findIndex((job) => job.seq === at) + 1)
+    thread.state = 'slow'
+    waiting = [...rest, ...waiting]
+    send()
+  }
+
+  const replace = (by: Crew, thread: Thread, { seq: at, phase }: Step, why: string) => {
     replaced++
-    const { seq: at, phase } = unpack(Atomics.load(active.progress, PROGRESS.at))
-    const jobs = away
-    away = []
-    stop(active)
-    by.threads = by.threads.filter((thread) => thread !== active)
+    const { jobs } = thread
+    stop(thread)
+    by.threads = by.threads.filter((other) => other !== thread)
+    const culprit = phase === 'idle' ? undefined : jobs.find((job) => job.seq === at)
+    anew(jobs.filter((job) => job !== culprit))
+    if (culprit) culprit.resolve(stopped(by, culprit.question, phase === 'evaluating', why))
     // Else one that could not start is started again in its time.
     if (by.failures === 0) fill(by)
-    const culprit = phase === PHASE.idle ? undefined : jobs.find((job) => job.seq === at)
-    // Evaluation is pure: what was in the same message is asked again, before what came later.
-    const anew = jobs.filter((job) => job !== culprit && ++job.attempts < 3)
-    for (const job of jobs)
-      if (job !== culprit && !anew.includes(job)) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
-    waiting = [...anew, ...waiting]
-    if (culprit) culprit.resolve(stopped(by, culprit.question, phase === PHASE.evaluating, why))
     send()
   }
 
@@ -271,7 +274,8 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
         if (strikes.suspended(question.who)) return resolve({ kind: 'unavailable', fault: 'suspended' })
         waiting.push({ seq: ++seq, question, text: JSON.stringify(question), attempts: 0, resolve })
         // After all that this turn of the loop has read, so that it goes in one message.
-        if (away.length === 0 && waiting.length === 1) setImmediate(send)
+        if (!soon) setImmediate(send)
+        soon = true
       }),
     async activate(judging, swapped) {
       const made: Thread[] = []
@@ -306,14 +310,14 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     },
     setKeys(to) {
       jwks = to
-      for (const thread of threads) thread.worker.postMessage({ jwks: to } satisfies ToWorker)
+      for (const thread of threads) thread.post({ jwks: to })
     },
     replaced: () => replaced,
     async close() {
       closed = true
-      clearTimeout(watch)
-      for (const job of [...away, ...waiting]) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
-      await Promise.all([...threads].map((thread) => thread.worker.terminate()))
+      const left = [...[...threads].flatMap((thread) => thread.jobs), ...waiting]
+      for (const job of left) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
+      await Promise.all([...threads].map((thread) => thread.stop()))
     },
   }
   if (first) await pool.activate(first, () => undefined)

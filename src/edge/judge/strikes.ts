@@ -7,6 +7,12 @@ const WINDOW = 60_000
 /** Identities remembered at most. */
 const REMEMBERED = 1000
 
+/** The key of whose question it claims to be, before it is verified; what claims nothing has one of its own. */
+export function claimed(who: Question['who']): string {
+  const owner = 'identity' in who ? ownerOf(who.identity) : claimedOwner(who.assertion)
+  return owner ? ownerKey(owner) : ''
+}
+
 /** Who spoils the judging threads again and again, and is refused before another evaluation. */
 export function createStrikes() {
   const strikes = new Map<string, number[]>()
@@ -20,10 +26,12 @@ export function createStrikes() {
       strikes.set(key, times)
       if (strikes.size > REMEMBERED) strikes.delete(strikes.keys().next().value ?? '')
     },
+    any: () => strikes.size > 0,
+    /** @param who of `claimed` */
+    struck: (who: string): boolean => performance.now() - (strikes.get(who)?.at(-1) ?? -WINDOW) < WINDOW,
     suspended(who: Question['who']): boolean {
       if (strikes.size === 0) return false
-      const owner = 'identity' in who ? ownerOf(who.identity) : claimedOwner(who.assertion)
-      const times = owner && strikes.get(ownerKey(owner))
+      const times = strikes.get(claimed(who))
       return times?.length === STRIKES && performance.now() - (times[0] ?? 0) < WINDOW
     },
   }

@@ -5,6 +5,7 @@ import { newId } from '../id.ts'
 import { type Keys, readJwks } from './assertion.ts'
 import { createEvaluator } from './evaluator.ts'
 import { createJudge, type JudgeSettings, VISIBLE } from './judge.ts'
+import { createProgress } from './progress.ts'
 
 /** What a judging thread is started with. */
 export type WorkerData = {
@@ -15,32 +16,25 @@ export type WorkerData = {
   jwks: string | undefined
   progress: SharedArrayBuffer
 }
-/** Where the thread is, written for the watch in the main thread: see `pool.ts`. `at` is one value, so it is whole. */
-export const PROGRESS = { slots: 2, started: 0, at: 1 } as const
-export const PHASE = { idle: 0n, verifying: 1n, evaluating: 2n } as const
-const PHASES = 4n
-const pack = (seq: number, phase: bigint): bigint => BigInt(seq) * PHASES + phase
-export const unpack = (at: bigint) => ({ seq: Number(at / PHASES), phase: at % PHASES })
 
 export type ToWorker = { jobs: [seq: number, question: string][] } | { jwks: string }
 export type FromWorker =
   | { ready: true }
   /** One of the questions that were sent together: nobody waits for the evaluation of the next. */
   | { answer: Answered }
-  /** The last one. `spoiled`: it spoiled the evaluator; what came after it in the message is not answered here. */
-  | { answer: Answered; spoiled: boolean }
+  /**
+   * The end of a message, mostly with its last answer. What has none by then is not answered here: it was handed
+   * over, or the evaluator is spoiled.
+   */
+  | { answer: Answered | undefined; spoiled: boolean }
 export type Answered = [seq: number, judgement: string, line: string | undefined]
 
 const port = parentPort
 if (port) run(workerData as WorkerData)
 
 function run(given: WorkerData): void {
-  const progress = new BigInt64Array(given.progress)
+  const progress = createProgress(given.progress)
   let current = 0
-  const mark = (phase: bigint) => {
-    Atomics.store(progress, PROGRESS.started, process.hrtime.bigint())
-    Atomics.store(progress, PROGRESS.at, pack(current, phase))
-  }
   const evaluator = createEvaluator(given.module, JSON.parse(given.data))
   let keys: Keys | undefined = given.jwks === undefined ? undefined : readJwks(given.jwks)
   const judge = createJudge(given.settings, {
@@ -48,7 +42,7 @@ function run(given: WorkerData): void {
     evaluator,
     now: Date.now,
     newId,
-    evaluating: () => mark(PHASE.evaluating),
+    evaluating: () => progress.evaluating(current),
   })
   // The first evaluations compile the code and take many times as long.
   for (const entrypoint of [given.settings.path, VISIBLE]) {
@@ -69,9 +63,11 @@ function run(given: WorkerData): void {
     }
     let answer: Answered | undefined
     for (const [seq, text] of message.jobs) {
+      // Sent before the next one is taken up: whoever hands over the rest relies on it.
       if (answer) port?.postMessage({ answer } satisfies FromWorker)
+      answer = undefined
+      if (!progress.begin(seq)) break
       current = seq
-      mark(PHASE.verifying)
       const judged = judge(parseExact(text) as unknown as Question)
       if (judged.kind === 'decided') {
         const { line, ...rest } = judged
@@ -79,9 +75,9 @@ function run(given: WorkerData): void {
       } else answer = [seq, JSON.stringify(judged), undefined]
       if (evaluator.spoiled()) break
     }
-    mark(PHASE.idle)
+    progress.idle()
     const spoiled = evaluator.spoiled()
-    if (answer) port?.postMessage({ answer, spoiled } satisfies FromWorker)
+    port?.postMessage({ answer, spoiled } satisfies FromWorker)
     if (!spoiled) return
     // Nobody waits for this: the spare judges meanwhile.
     evaluator.restore()
