@@ -66,12 +66,13 @@ export const policy: Row = {
               await pause(scale === 'short' ? 0 : 300)
             }
           }
+          const perSecond = scale === 'short' ? 50 : 200
           const others = (from: number) =>
-            steadily(50, (i) => call(from + i, { name: i % 2 ? 'good' : 'evil', who: people.mona }))
+            steadily(perSecond, (i) => call(from + i, { name: i % 2 ? 'good' : 'evil', who: people.mona }))
           const calm = others(0)
           await pause(scale === 'short' ? 500 : 3_000)
           const before = await calm()
-          const stop = others(10_000)
+          const stop = others(20_000)
           const slow: number[] = []
           for (let round = 0; round < rounds; round++) for (const kind of how) slow.push(await poison(kind))
           for (let i = 0; i < 5; i++) {
@@ -102,7 +103,7 @@ export const policy: Row = {
               // A test knows no machine's speed.
               (scale === 'short' ? longest < deadline * 5 : timely) &&
               unrecorded(upstream, sidecar.spool()) === 0,
-            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other under load: within ${busy} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms, or one deadline beside what is usual for others, is NOT met'}`,
+            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other beside ${perSecond} calls a second: within ${busy} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms, or one deadline beside what is usual for others, is NOT met'}`,
           }
         },
       )

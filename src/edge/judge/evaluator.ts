@@ -110,7 +110,10 @@ function instantiate(module: WebAssembly.Module): Instance {
   if (exports.opa_wasm_abi_version?.value !== 1)
     throw new Error('a module of another ABI than 1: build it with OPA 1.x')
   const asked = JSON.parse(read(exports.opa_json_dump(exports.builtins()))) as Record<string, number>
-  for (const [name, id] of Object.entries(asked)) names.set(id, name)
+  for (const [name, id] of Object.entries(asked)) {
+    names.set(id, name)
+    HOST_BUILTINS.get(name)?.prepare?.()
+  }
   const listed = exports.entrypoints()
   const entrypoints = JSON.parse(read(exports.opa_json_dump(listed))) as Record<string, number>
   const fault = layoutFault(

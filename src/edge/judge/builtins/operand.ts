@@ -5,8 +5,11 @@ export type Call = {
   /** nanoseconds since the epoch, one for the whole evaluation */
   now: () => bigint
 }
-/** @throws OperandError where OPA has an error, Unanswerable where its answer is not known here */
-export type Builtin = (args: readonly Value[], call: Call) => Value
+/**
+ * `prepare` loads what it needs, before the first evaluation of a module that asks for it: an evaluation has little time.
+ * @throws OperandError where OPA has an error, Unanswerable where its answer is not known here
+ */
+export type Builtin = ((args: readonly Value[], call: Call) => Value) & { prepare?: () => void }
 
 const wrong = (expected: string): OperandError => new OperandError(`must be ${expected}`)
 
