@@ -5,8 +5,9 @@ package mcp.request
 grants := [grant |
 	identified
 	is_string(profile)
+	server := input.server
 	some grant in data.config.grants
-	input.server in grant.servers
+	server in grant.servers
 	_names_caller(grant)
 	_well_formed(grant)
 	_by_agent(grant)
@@ -30,11 +31,11 @@ in_hours(grant) if within(grant.hours)
 _names_caller(grant) if {
 	some group in grant.groups
 	groups[group]
-} else if input.identity.subject in grant.subjects
+} else if _subject in grant.subjects
 
 else if {
 	some email in grant.emails
-	lower(email) == lower(input.identity.email)
+	lower(email) == _email
 } else if {
 	# A grant that names agents and nobody else is for whoever is one of them.
 	is_array(grant.agents)
@@ -42,6 +43,11 @@ else if {
 	not grant.subjects
 	not grant.emails
 }
+
+# Rules, and not paths in `input`: looked up once, not for each grant.
+_subject := input.identity.subject
+
+_email := lower(input.identity.email)
 
 _by_agent(grant) if not grant.agents
 

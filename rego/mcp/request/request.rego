@@ -49,9 +49,9 @@ given := object.keys(arguments)
 
 # METADATA
 # description: The groups of the caller, from the identity and, where there is one, the directory in data.
-groups := {group | some group in input.identity.groups} | {group |
-	some group in data.config.directory[input.identity.subject].groups
-}
+groups contains group if some group in input.identity.groups
+
+groups contains group if some group in data.config.directory[input.identity.subject].groups
 
 # METADATA
 # description: The tools that data bans on this server, for everyone.
