@@ -119,10 +119,11 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const colon = addr.lastIndexOf(':')
   let kept: string | undefined
   const spool = () => kept ?? logText(spoolFolder)
+  /** Whole lines: the last one may be on its way to the disk. */
   const records = () =>
     spool()
-      .trimEnd()
       .split('\n')
+      .slice(0, -1)
       .map((text) => JSON.parse(text) as EventLine)
   return {
     url: `http://${addr}${line.endpoint}`,
