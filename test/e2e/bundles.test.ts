@@ -131,6 +131,12 @@ describe.skipIf(noOpa)('the life of a bundle', async () => {
       /bundle_failed_load_counter\{name="data",code="bundle_error",message="canaries"\} [1-9]/,
     )
     expect(metrics).toMatch(/last_success_bundle_activation\{name="mcp",active_revision="two"\} \d/)
+    for (const stage of ['timer_bundle_request_ns', 'timer_rego_load_bundles_ns']) {
+      const [, sum] =
+        new RegExp(`bundle_loading_duration_ns_sum\\{name="mcp",stage="${stage}"\\} (\\d+)`).exec(metrics) ??
+        []
+      expect(Number(sum)).toBeGreaterThan(1000)
+    }
     expect(metrics).not.toContain('active_revision="one"')
 
     // A bundle with data only that allows nothing stops everything within a poll.

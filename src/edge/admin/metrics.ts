@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client'
 import type { SinkState } from '../audit/sinks/runner.ts'
 import type { CandidatePorts } from '../bundles/candidate.ts'
 import type { BundleNews } from '../bundles/status.ts'
@@ -44,20 +44,42 @@ function bundleMetrics(registers: Registry[]): BundleNews {
     labelNames: ['name', 'code', 'message'],
     registers,
   })
+  const duration = new Histogram({
+    name: 'bundle_loading_duration_ns',
+    help: 'Histogram for the bundle loading duration by stage.',
+    labelNames: ['name', 'stage'],
+    buckets: exponentialBuckets(1000, 2, 20),
+    registers,
+  })
   const revisions = new Map<string, string>()
+  const begun = new Map<string, number>()
+  const passed = (name: string, stage: string) => {
+    const at = begun.get(name)
+    // One that is on disk is put in force without a request.
+    if (at !== undefined) duration.observe({ name, stage }, Math.round((performance.now() - at) * 1e6))
+    begun.delete(name)
+  }
   const now = () => Date.now() * 1e6
   return {
-    requested: (name) => request.set({ name }, now()),
+    requested(name) {
+      request.set({ name }, now())
+      begun.set(name, performance.now())
+    },
     confirmed(name) {
       answered.set({ name }, now())
       loaded.inc({ name })
     },
-    downloaded: (name) => downloaded.set({ name }, now()),
+    downloaded(name) {
+      downloaded.set({ name }, now())
+      passed(name, 'timer_bundle_request_ns')
+      begun.set(name, performance.now())
+    },
     activated(name, revision) {
       const old = revisions.get(name)
       // One series a bundle: revisions have no end.
       if (old !== undefined) activation.remove({ name, active_revision: old })
       revisions.set(name, revision ?? '')
+      passed(name, 'timer_rego_load_bundles_ns')
       activation.set({ name, active_revision: revision ?? '' }, now())
     },
     failed: (name, error) => failures.inc({ name, code: 'bundle_error', message: error.code }),
