@@ -16,12 +16,12 @@ const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'mcp-package-'))
 const installed = join(folder, 'node_modules/mcp-opa-sidecar')
-/** As on a machine of a user: nothing of the checkout is on PATH. */
+/** As on a machine of a user: nothing of the checkout is on PATH, nor what it was compiled to. */
 const PATH = (process.env.PATH ?? '')
   .split(delimiter)
   .filter((entry) => !entry.startsWith(root))
   .join(delimiter)
-const env = { ...process.env, PATH }
+const env = { ...process.env, PATH, NODE_COMPILE_CACHE: undefined }
 
 /** Sources, tests and tools are not given on: the pages that name them speak of the repository. */
 const CHECKOUT_ONLY = /^(?:src|test|tools|bench)\//
