@@ -171,4 +171,42 @@ describe('a pod of it, read-only and without capabilities', () => {
     expect((await alice.call('list_issues', app)).isError).not.toBe(true)
     await alice.close()
   })
+
+  test('a memory limit: what the servers that it starts take counts, and is given back when their session ends', async () => {
+    const server = `const held = Buffer.alloc(360 << 20, 1)
+      require('readline').createInterface({ input: process.stdin }).on('line', (line) => {
+        const { id, method } = JSON.parse(line)
+        const serverInfo = { name: 'large', version: String(held.length) }
+        const result = method === 'initialize' ? { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo } : {}
+        if (id !== undefined) console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
+      })`
+    const upstream = { url: null, command: ['/usr/local/bin/node', '-e', server] }
+    const pod = await start({ megabytes: 512, config: { upstream } })
+    const send = async (method: string, session?: string, body?: object) => {
+      const answer = await fetch(pod.url, {
+        method,
+        headers: {
+          'content-type': 'application/json',
+          accept: 'application/json, text/event-stream',
+          'x-pomerium-jwt-assertion': pod.issuer.mint(people.alice),
+          ...(session !== undefined && { 'mcp-session-id': session }),
+        },
+        ...(body && { body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...body }) }),
+      })
+      const text = await answer.text()
+      return { status: answer.status, text, session: answer.headers.get('mcp-session-id') ?? '' }
+    }
+    const clientInfo = { name: 'test', version: '1' }
+    const handshake = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo }
+    const initialize = () => send('POST', undefined, { method: 'initialize', params: handshake })
+    const { status, session } = await initialize()
+    expect(status).toBe(200)
+    await expect
+      .poll(async () => (await send('POST', session, { method: 'ping' })).text, { timeout: 10_000 })
+      .toContain('low_memory')
+    expect((await send('DELETE', session)).status).toBe(200)
+    await expect.poll(async () => (await initialize()).status, { timeout: 10_000 }).toBe(200)
+    const [{ State }] = JSON.parse(await docker('inspect', pod.sidecar.getId()))
+    expect({ running: State.Running, oom: State.OOMKilled }).toEqual({ running: true, oom: false })
+  })
 })

@@ -1,5 +1,6 @@
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { groupMemory } from './cgroup.ts'
 
 /** Bytes in use and the most there may be, of what ends the process first. */
 export type MemoryState = { used: number; most: number }
@@ -18,7 +19,7 @@ const COLLECT = 2_000
  */
 export function watchMemory(
   percent: number,
-  read: () => MemoryState[] = readMemory,
+  read: () => MemoryState[] = readMemory(),
   collect: () => void = collectNow(),
 ): { short: () => boolean; close: () => void } {
   let short = false
@@ -55,12 +56,18 @@ const heapLimit = (): number => {
   return Math.max(heap_size_limit - YOUNG, heap_size_limit / 3)
 }
 
-function readMemory(): MemoryState[] {
-  const limit = process.constrainedMemory()
-  const heap = { used: getHeapStatistics().used_heap_size, most: heapLimit() }
+function readMemory(): () => MemoryState[] {
+  const most = process.constrainedMemory()
   // Without a limit it is 0, or a number that no machine has.
-  if (!(limit > 0 && limit < 2 ** 50)) return [heap]
-  return [heap, { used: process.memoryUsage.rss(), most: limit }]
+  const limited = most > 0 && most < 2 ** 50
+  const inGroup = limited ? groupMemory() : undefined
+  return () => {
+    const heap = { used: getHeapStatistics().used_heap_size, most: heapLimit() }
+    if (!limited) return [heap]
+    const used = inGroup?.()
+    // More than there may be is another group's.
+    return [heap, { used: used !== undefined && used <= most ? used : process.memoryUsage.rss(), most }]
+  }
 }
 
 function collectNow(): () => void {
