@@ -1,19 +1,12 @@
 import { Pool } from 'undici'
+import { declineText } from '../../mcp/decline.ts'
 import type { RpcId } from '../../mcp/message.ts'
 import { isPermit } from '../../pdp/decision.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import type { Call, Reply, UpstreamFrame } from '../../pep/ports.ts'
 import { essence } from './hop-headers.ts'
-import {
-  connectionOf,
-  createRoom,
-  declineText,
-  discard,
-  eventsOf,
-  type HttpUpstreamSettings,
-  quiet,
-  type Upstream,
-} from './upstream.ts'
+import { createRoom, discard, eventsOf, quiet } from './reply.ts'
+import { connectionOf, type HttpUpstreamSettings, type Upstream } from './upstream.ts'
 
 type Session = {
   /** who waits for the answer to a request */

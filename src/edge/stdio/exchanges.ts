@@ -1,3 +1,4 @@
+import { declineText } from '../../mcp/decline.ts'
 import { isModernError, METHOD_NOT_FOUND } from '../../mcp/error.ts'
 import { META_LOG_LEVEL } from '../../mcp/headers.ts'
 import {
@@ -13,7 +14,6 @@ import { isObject, type Json, type JsonObject } from '../../mcp/strict-json.ts'
 import { readUpstream } from '../../pep/filter.ts'
 import { SUBSCRIPTION_ID } from '../../pep/follow.ts'
 import type { Call, Reply } from '../../pep/ports.ts'
-import { declineText } from '../http/upstream.ts'
 import { createQueue, type Queue } from './queue.ts'
 
 type Exchange = {
