@@ -1,20 +1,17 @@
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { parseDocument } from 'yaml'
 import { type AuditSettings, readAudit } from './edge/audit/settings.ts'
 import { readCandidate } from './edge/bundles/candidate.ts'
 import { readKeys } from './edge/bundles/keys.ts'
 import { readStatus, type StatusSettings } from './edge/bundles/report.ts'
 import { type BundleSettings, readBundles, readPersistence } from './edge/bundles/settings.ts'
-import { type Address, isLocal, isLoopback, readAddress } from './edge/http/address.ts'
+import { readTree } from './edge/config-file.ts'
+import { type Address, isLocal, readAddress } from './edge/http/address.ts'
 import { type BoundSettings, readBounds } from './edge/http/bounds.ts'
 import { readTls, type TlsFiles } from './edge/http/tls.ts'
-import { readJwks } from './edge/judge/assertion.ts'
-import type { KeySource } from './edge/judge/keys.ts'
-import { type ReplaySettings, readReplay } from './edge/judge/replay.ts'
+import { type IdentitySettings, readIdentity } from './edge/judge/settings.ts'
 import { readServices, type Service } from './edge/services/settings.ts'
-import { isMap, readSection, type Section } from './edge/settings.ts'
-import type { Expected, Identity } from './pdp/identity.ts'
+import { readSection, type Section } from './edge/settings.ts'
+import { readUpstream, type UpstreamConfig } from './edge/upstream-settings.ts'
 
 export type Config = {
   labels: Record<string, string>
@@ -50,35 +47,11 @@ export type Config = {
     allowedOrigins: string[]
     allowedHosts: string[] | undefined
     drain: number
-    identity:
-      | { kind: 'pomerium'; expected: Expected; keys: KeySource; replay: ReplaySettings }
-      | { kind: 'development'; identity: Identity }
+    identity: IdentitySettings
     upstream: UpstreamConfig
   }
   audit: AuditSettings
 }
-
-export type UpstreamConfig =
-  | {
-      kind: 'http'
-      url: URL
-      /** of the server, and of the listener before it */
-      transport: 'streamable' | 'sse'
-      authorization: 'none' | 'static' | 'forward'
-      /** the header value, where it is static */
-      credential: string | undefined
-      ca: string | undefined
-      timeout: number
-    }
-  | {
-      kind: 'stdio'
-      command: string[]
-      env: Record<string, string>
-      cwd: string | undefined
-      timeout: number
-      idle: number
-      maxSessions: number
-    }
 
 export type ConfigResult = { ok: true; config: Config } | { ok: false; faults: string[] }
 
@@ -104,21 +77,7 @@ export function readConfig(
   env: Record<string, string | undefined>,
 ): ConfigResult {
   const faults: string[] = []
-  let tree: unknown = {}
-  try {
-    const document = parseDocument(text ?? '', { uniqueKeys: true, stringKeys: true })
-    for (const error of document.errors) faults.push(`the file is not YAML: ${error.message.split('\n')[0]}`)
-    if (faults.length === 0) tree = document.toJS() ?? {}
-  } catch (error) {
-    // Aliases that unfold to more than the library takes, or more depth than there is stack.
-    faults.push(`the file is not YAML that can be read: ${(error as Error).message}`)
-  }
-  if (!isMap(tree)) {
-    faults.push('the file must be a map')
-    tree = {}
-  }
-  for (const set of sets) applySet(tree as Record<string, unknown>, set, faults)
-  const root = readSection(substitute(tree, '', env, faults), '', faults)
+  const root = readSection(readTree(text, sets, env, faults), '', faults)
 
   const services = readServices(root, env)
   const bundles = readBundles(root, services, readKeys(root))
@@ -203,133 +162,6 @@ function readLimits(limits: Section) {
   return read
 }
 
-function readIdentity(section: Section): Config['mcp']['identity'] {
-  if (section.has('development')) {
-    const development = section.section('development')
-    const subject = development.string('subject')
-    const email = development.optional('email')
-    const groups = development.strings('groups')
-    for (const key of ['jwks_url', 'jwks_file', 'jwks', 'issuer', 'audience', 'ca_file']) {
-      if (section.has(key)) section.fault(key, 'has no meaning beside identity.development')
-    }
-    development.done()
-    section.done()
-    const identity: Identity = {
-      source: 'configured',
-      subject,
-      groups,
-      claims: {},
-      ...(email !== undefined && { email }),
-    }
-    return { kind: 'development', identity }
-  }
-  const expected = {
-    issuer: section.string('issuer'),
-    audience: section.string('audience'),
-    tolerance: section.duration('clock_tolerance', '30s', '0s', '60s') / 1000,
-  }
-  const keys = readKeySource(section)
-  const replay = readReplay(section)
-  section.done()
-  return { kind: 'pomerium', expected, keys, replay }
-}
-
-function readKeySource(section: Section): KeySource {
-  const [url, path, inline, ca] = [
-    section.optional('jwks_url'),
-    section.optional('jwks_file'),
-    section.optional('jwks'),
-    section.optional('ca_file'),
-  ]
-  if ([url, path, inline].filter((source) => source !== undefined).length !== 1) {
-    section.fault(
-      'jwks_url',
-      'exactly one of jwks_url, jwks_file and jwks is required (or identity.development on a laptop)',
-    )
-  }
-  if (ca !== undefined && url === undefined) section.fault('ca_file', 'has a meaning only with jwks_url')
-  if (url !== undefined) {
-    const parsed = URL.canParse(url) ? new URL(url) : undefined
-    if (
-      !parsed ||
-      !(parsed.protocol === 'https:' || (parsed.protocol === 'http:' && isLoopback(parsed.hostname)))
-    ) {
-      section.fault('jwks_url', 'must be an https URL (http only to loopback)')
-    }
-    const pem = ca === undefined ? undefined : readText(section, 'ca_file', ca)
-    return { kind: 'url', url, ...(pem !== undefined && { ca: pem }) }
-  }
-  if (path !== undefined) {
-    const text = readText(section, 'jwks_file', path)
-    if (text !== undefined && !readJwks(text)?.size)
-      section.fault('jwks_file', 'has no usable ES256 or RS256 key')
-    return { kind: 'file', path }
-  }
-  if (inline !== undefined && !readJwks(inline)?.size)
-    section.fault('jwks', 'has no usable ES256 or RS256 key')
-  return { kind: 'inline', jwks: inline ?? '' }
-}
-
-function readUpstream(section: Section): UpstreamConfig {
-  const command = section.strings('command')
-  const url = section.optional('url')
-  if (command.length > 0 === (url !== undefined))
-    section.fault('url', 'exactly one of url and command is required')
-  const timeout = section.duration('timeout', '5m', '100ms', '24h')
-  const transport = section.oneOf('transport', ['streamable', 'sse'] as const, 'streamable')
-  if (command.length > 0 && transport === 'sse')
-    section.fault('transport', 'sse is HTTP with SSE (2024-11-05): it goes with url, not with command')
-  if (command.length > 0) {
-    const config: UpstreamConfig = {
-      kind: 'stdio',
-      command,
-      env: section.map('env'),
-      cwd: section.optional('cwd'),
-      timeout,
-      idle: section.duration('session_idle', '30m', '1s', '24h'),
-      maxSessions: section.integer('max_sessions', 32, 1, 10_000),
-    }
-    section.done()
-    return config
-  }
-  const parsed = url !== undefined && URL.canParse(url) ? new URL(url) : undefined
-  if (
-    url !== undefined &&
-    (!parsed ||
-      !['http:', 'https:'].includes(parsed.protocol) ||
-      parsed.username !== '' ||
-      parsed.hash !== '')
-  ) {
-    section.fault('url', 'must be an http or https URL without user and fragment')
-  }
-  // Whoever else reaches a server that is not of this machine goes past the sidecar.
-  if (!section.boolean('allow_remote', false) && parsed && !isLoopback(parsed.hostname))
-    section.fault('url', 'is not of this machine; if only the sidecar can reach it, say allow_remote: true')
-  const authorization = section.oneOf('authorization', ['none', 'static', 'forward'] as const, 'none')
-  const credential = section.optional('credential')
-  if ((authorization === 'static') !== (credential !== undefined)) {
-    section.fault(
-      'credential',
-      'the Authorization header value; goes with authorization: static, and only with it',
-    )
-  }
-  if (authorization !== 'none' && parsed?.protocol === 'http:' && !isLoopback(parsed.hostname)) {
-    section.fault('url', 'must be https, or loopback, where a credential goes along')
-  }
-  const caFile = section.optional('ca_file')
-  const ca = caFile === undefined ? undefined : readText(section, 'ca_file', caFile)
-  section.done()
-  return {
-    kind: 'http',
-    url: parsed ?? new URL('http://127.0.0.1'),
-    transport,
-    authorization,
-    credential,
-    ca,
-    timeout,
-  }
-}
-
 function checkPlugins(root: Section): void {
   const plugins = root.section('plugins')
   plugins.section('mcp')
@@ -343,68 +175,4 @@ function checkDevelopment({ mcp }: Config, faults: string[]): void {
   if (!isLocal(mcp.addr))
     faults.push('plugins.mcp.addr: must be a loopback address with identity.development')
   mcp.allowedHosts ??= ['localhost', '127.0.0.1', '[::1]']
-}
-
-function readText(section: Section, key: string, path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    section.fault(key, (error as Error).message)
-    return undefined
-  }
-}
-
-/** `a.b.c=value`; the value is read as YAML. */
-function applySet(tree: Record<string, unknown>, set: string, faults: string[]): void {
-  const cut = set.indexOf('=')
-  const keys = set.slice(0, cut).split('.')
-  if (cut < 1 || keys.some((key) => key === '' || key === '__proto__')) {
-    faults.push(`--set ${set.slice(0, 80)}: must be key.key=value`)
-    return
-  }
-  let at = tree
-  for (const key of keys.slice(0, -1)) {
-    if (!isMap(at[key])) at[key] = {}
-    at = at[key] as Record<string, unknown>
-  }
-  try {
-    const value = parseDocument(set.slice(cut + 1), { uniqueKeys: true, stringKeys: true })
-    if (value.errors.length > 0) faults.push(`--set ${keys.join('.')}: the value is not YAML`)
-    else at[keys.at(-1) as string] = value.toJS()
-  } catch (error) {
-    faults.push(`--set ${keys.join('.')}: the value cannot be read: ${(error as Error).message}`)
-  }
-}
-
-/**
- * `${NAME}` in values, after the file was read, so that a value cannot become structure.
- * @param within the maps and lists that this one is in: an alias of one of them has no end
- */
-function substitute(
-  node: unknown,
-  path: string,
-  env: Record<string, string | undefined>,
-  faults: string[],
-  within: unknown[] = [],
-): unknown {
-  if (typeof node === 'string') {
-    return node.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (_whole, name: string) => {
-      const value = env[name]
-      if (value === undefined) faults.push(`${path}: the environment has no ${name}`)
-      return value ?? ''
-    })
-  }
-  if (within.includes(node)) {
-    faults.push(`${path}: refers to what it is in`)
-    return undefined
-  }
-  const inner = [...within, node]
-  if (Array.isArray(node)) return node.map((item, i) => substitute(item, `${path}[${i}]`, env, faults, inner))
-  if (!isMap(node)) return node
-  return Object.fromEntries(
-    Object.entries(node).map(([key, item]) => [
-      key,
-      substitute(item, path === '' ? key : `${path}.${key}`, env, faults, inner),
-    ]),
-  )
 }

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+
 /**
  * Reads a tree of settings whole and collects every fault with its path, so that a person mends them in one go.
  * What was not asked for is a fault too: a key that does nothing is a mistake.
@@ -132,3 +134,13 @@ export function readSection(value: unknown, path: string, faults: string[]): Sec
 
 export const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The text of a file that a setting names; one that cannot be read is a fault of the setting. */
+export function readFileOf(section: Section, key: string, path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    section.fault(key, (error as Error).message)
+    return undefined
+  }
+}
