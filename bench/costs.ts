@@ -63,11 +63,27 @@ const EXPRESSIONS: Expression[] = [
       '# METADATA\n# title: t\n# custom:\n#   code: a_code\n#   help: h\nmade := reason(rego.metadata.rule())\n\nreason(rule) := object.union({"code": rule.custom.code}, object.filter(rule.custom, ["help", "severity"]))',
   },
   { name: 'a loop over 100 objects in data', body: 'some g in data.grants; input.user in g.users' },
+  {
+    name: 'a loop that has `user := input.user` before it',
+    body: 'user := input.user; some g in data.grants; user in g.users',
+  },
+  {
+    name: 'a set out of two arrays of 50, by the union of two',
+    body: 'both["name-99"]',
+    rules: 'both := {n | some n in data.first} | {n | some n in data.second}',
+  },
+  {
+    name: 'a set out of two arrays of 50, by a rule with two definitions',
+    body: 'both["name-99"]',
+    rules: 'both contains n if some n in data.first\n\nboth contains n if some n in data.second',
+  },
 ]
 
 const list = Array.from({ length: 100 }, (_, i) => `name-${i}`)
 const data = {
   list,
+  first: list.slice(0, 50),
+  second: list.slice(50),
   table: Object.fromEntries(list.map((name) => [name, true])),
   users: Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`user-${i}`, { groups: ['a'] }])),
   three: { a: 1, b: 2, c: 3 },

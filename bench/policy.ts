@@ -1,5 +1,6 @@
 // What the policy itself costs: one evaluation of each kind of message in this thread, by the project's own evaluator.
-//   node bench/policy.ts [--users 10000] [--seconds 2] [--bundle FILE] [--only NAME]
+//   node bench/policy.ts [--users 10000] [--others 0] [--own 0] [--seconds 2] [--bundle FILE] [--only NAME]
+// --others and --own: so many more grants, of groups that no caller is in, and of the group that most are in.
 import { readFileSync } from 'node:fs'
 import { arch, cpus, platform } from 'node:os'
 import { performance } from 'node:perf_hooks'
@@ -12,6 +13,8 @@ import { toolFacts } from '../src/pdp/tool.ts'
 const { values } = parseArgs({
   options: {
     users: { type: 'string', default: '10000' },
+    others: { type: 'string', default: '0' },
+    own: { type: 'string', default: '0' },
     seconds: { type: 'string', default: '2' },
     bundle: { type: 'string', default: fileURLToPath(new URL('../bundles/default.tar.gz', import.meta.url)) },
     only: { type: 'string' },
@@ -77,6 +80,13 @@ const denied = (code: string) => (answer: unknown) => {
 }
 const shows = (answer: unknown) => Object.keys(answer as object).length > 10
 
+const pullRequest = {
+  title: 'Fix the login',
+  head: 'agent/login',
+  base: 'main',
+  body: `Closes #7.\n\n${'It was wrong. '.repeat(10)}`,
+}
+
 const GOALS = { decision: 60, visible: 1000 }
 const { decision, visible } = GOALS
 const cases: Case[] = [
@@ -97,12 +107,7 @@ const cases: Case[] = [
   {
     name: 'open a pull request, allowed',
     entrypoint: DECISION,
-    input: call('create_pull_request', {
-      title: 'Fix the login',
-      head: 'agent/login',
-      base: 'main',
-      body: `Closes #7.\n\n${'It was wrong. '.repeat(10)}`,
-    }),
+    input: call('create_pull_request', pullRequest),
     expect: allowed,
     goal: decision,
   },
@@ -138,6 +143,33 @@ const cases: Case[] = [
     goal: decision,
   },
   {
+    name: 'merge by a maintainer, allowed',
+    entrypoint: DECISION,
+    input: call(
+      'merge_pull_request',
+      { pullNumber: 7 },
+      { identity: identity('user-7', 'engineering', 'maintainers', 'release-managers') },
+    ),
+    expect: allowed,
+    goal: decision,
+  },
+  {
+    name: 'open a pull request by a service account, allowed',
+    entrypoint: DECISION,
+    input: call('create_pull_request', pullRequest, { identity: identity('svc:pr-bot') }),
+    expect: allowed,
+    goal: decision,
+  },
+  {
+    name: 'open a pull request by a user of 25 groups, allowed',
+    entrypoint: DECISION,
+    input: call('create_pull_request', pullRequest, {
+      identity: identity('user-7', 'engineering', ...Array.from({ length: 24 }, (_, i) => `a-team-${i}`)),
+    }),
+    expect: allowed,
+    goal: decision,
+  },
+  {
     name: `list of 100 tools`,
     entrypoint: VISIBLE,
     input: asked('tools/list', { items: items(100) }),
@@ -159,11 +191,20 @@ function items(count: number): object[] {
 }
 
 const policy = await loadPolicyFiles({ default: values.bundle }, DECISION)
-const data = JSON.parse(policy.data) as { config: Record<string, unknown> }
+const data = JSON.parse(policy.data) as { config: { directory?: object; grants: object[] } }
 const users = Number(values.users)
 data.config.directory = Object.fromEntries(
   Array.from({ length: users }, (_, i) => [`user-${i}`, { groups: ['employees', `team-${i % 200}`] }]),
 )
+const grants = (count: string, ...groups: string[]) =>
+  Array.from({ length: Number(count) }, (_, i) => ({
+    id: `${groups[0]}-${i}`,
+    groups,
+    servers: ['github'],
+    toolsets: ['read', 'triage', 'propose'],
+    repositories: [`acme/repo-${i}`],
+  }))
+data.config.grants.push(...grants(values.others, 'other', 'another'), ...grants(values.own, 'engineering'))
 const evaluator = createEvaluator(policy.module, data)
 
 const rows: string[][] = []
