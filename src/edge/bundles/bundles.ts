@@ -1,15 +1,16 @@
 import type { Policy, Source } from '../judge/bundle.ts'
+import { pause } from '../pause.ts'
 import { createService, type ServiceClient } from '../services/client.ts'
 import type { Service } from '../services/settings.ts'
 import { type Activation, type Change, createActivation, type Delivered } from './activation.ts'
 import type { Content } from './archive.ts'
 import { download } from './download.ts'
 import { BundleError } from './failure.ts'
-import { lookAt, readFiles } from './files.ts'
+import { createKeeping } from './keeping.ts'
 import { loadPolicy } from './load.ts'
-import { createStore } from './persist.ts'
 import type { BundleSettings, BundleSource } from './settings.ts'
-import { type BundleNews, createStatuses, type Statuses } from './status.ts'
+import { type BundleNews, createStatuses, type Statuses, tellBoth } from './status.ts'
+import { watchFiles } from './watch.ts'
 
 /** All bundles of the configuration, from where they come to the policy that is in force. */
 export type Bundles = {
@@ -57,10 +58,6 @@ export type BundlesOptions = {
 const FILES_EVERY = 2_000
 /** Milliseconds at the end for what is in hand. */
 const CLOSING = 2_000
-/** Where OPA keeps bundles if it is not told. */
-const KEPT = '.opa'
-
-type FileSource = Extract<BundleSource, { kind: 'file' }>
 
 export function createBundles(
   settings: BundleSettings,
@@ -68,9 +65,6 @@ export function createBundles(
   ports: BundlesPorts,
 ): Bundles {
   const { path, userAgent, maxAge, filesEvery: every = FILES_EVERY } = options
-  const persists = Object.values(settings).some((source) => source.kind === 'service' && source.persist)
-  const store =
-    options.persistence === undefined && !persists ? undefined : createStore(options.persistence ?? KEPT)
   const clients = new Map<string, ServiceClient>()
   const { candidate = {} } = options
   /** those that are only tried */
@@ -84,9 +78,8 @@ export function createBundles(
     () => new Date(),
     () => performance.now(),
   )
-  const news = both(statuses, ports.news)
+  const news = tellBoth(statuses, ports.news)
   const said = new Map<string, string>()
-  const floors = new Map<string, number>()
   const stopping = new AbortController()
   const loops: Promise<void>[] = []
 
@@ -96,11 +89,12 @@ export function createBundles(
     said.set(name, error.message)
     ports.failed(name, error)
   }
+  const keeping = createKeeping(settings, options.persistence, failed)
   const pick = (which: string[]): BundleSettings =>
     Object.fromEntries(Object.entries(settings).filter(([name]) => which.includes(name)))
   const common = {
     load: (sources: Source[]) => loadPolicy(sources, path),
-    floor: (name: string) => floors.get(name),
+    floor: keeping.floor,
   }
   const told =
     (of: (name: string) => boolean, listeners: ((change: Change) => void)[]) => (change: Change) => {
@@ -108,7 +102,7 @@ export function createBundles(
         if (!of(name)) continue
         said.delete(name)
         news.activated(name, change.to.revisions[name]?.revision)
-        keep(name, change)
+        keeping.keep(name, change)
       }
       for (const listener of listeners) listener(change)
     }
@@ -131,36 +125,12 @@ export function createBundles(
         })
       : undefined
 
-  const keeping = new Set<Promise<void>>()
-  const keep = (name: string, { to, brought }: Change) => {
-    const sequence = to.sequences[name]
-    if (sequence !== undefined) floors.set(name, sequence)
-    const source = settings[name]
-    const content = brought.get(name)
-    if (!store) return
-    const work = (async () => {
-      // The number first: with the old bundle and the new number, an older one stays out.
-      if (sequence !== undefined) await store.raise(name, sequence)
-      if (source?.kind === 'service' && source.persist && content && 'bytes' in content && !kept.has(content))
-        await store.save(name, content.bytes)
-    })().catch((error: Error) => {
-      const text = `bundle ${name} is active and could not be kept for the next start: ${error.message}`
-      failed(name, new BundleError('persistence', text))
-    })
-    keeping.add(work)
-    void work.finally(() => keeping.delete(work))
-  }
-
-  /** What came from the store need not go there again. */
-  const kept = new WeakSet<Content>()
   const bringKept = async (name: string): Promise<void> => {
     try {
-      const last = await store?.load(name)
+      const last = await keeping.last(name)
       if (!last) return
-      const content = { bytes: last.bytes }
-      kept.add(content)
       statuses.seen(name, last.age)
-      await bring(name, content)
+      await bring(name, last.content)
     } catch (error) {
       failed(name, new BundleError('persistence', `bundle ${name}: ${(error as Error).message}`))
     }
@@ -180,7 +150,7 @@ export function createBundles(
       same() {
         said.delete(name)
         news.mended(name)
-        if (source.persist) store?.confirm(name).catch(() => undefined)
+        keeping.confirm(name)
       },
       failed: (error) => failed(name, error),
       pause: (ms) => pause(ms, stopping.signal),
@@ -202,49 +172,26 @@ export function createBundles(
     return delivered
   }
 
-  const readFile = async (name: string, source: FileSource): Promise<Delivered> => {
-    news.requested(name)
-    let content: Content
-    try {
-      content = await readFiles(name, source.path, source.limits)
-    } catch (error) {
-      failed(name, error as BundleError)
-      return { kind: 'failed', error: error as BundleError }
-    }
-    news.confirmed(name)
-    news.downloaded(name, sizeOf(content))
-    return bring(name, content)
-  }
-
-  /** A file that still changes is left until two looks are alike: half of it is no bundle. */
-  const watch = async (name: string, source: FileSource, seen: string): Promise<void> => {
-    let read = seen
-    let before = seen
-    while (await pause(every, stopping.signal)) {
-      const now = await lookAt(source.path)
-      if (now === before && now !== read) {
-        read = now
-        await readFile(name, source)
-      } else if (now === read && !now.startsWith('unreadable')) statuses.seen(name, 0)
-      before = now
-    }
-  }
+  const watch = (name: string, source: Extract<BundleSource, { kind: 'file' }>) =>
+    watchFiles(name, source, {
+      news,
+      bring: (content) => bring(name, content),
+      failed: (error) => failed(name, error),
+      seen: () => statuses.seen(name, 0),
+      pause: () => pause(every, stopping.signal),
+    })
 
   return {
     async start() {
       const results: Delivered[] = []
-      for (const name of names) {
-        const floor = await store?.floor(name)
-        if (floor !== undefined) floors.set(name, floor)
-      }
+      await keeping.begin()
       for (const [name, source] of Object.entries(settings)) {
         if (source.kind === 'file') {
-          const seen = await lookAt(source.path)
-          const result = await readFile(name, source)
-          if (!trials.has(name)) results.push(result)
-          loops.push(watch(name, source, seen))
+          const { first, looks } = await watch(name, source)
+          if (!trials.has(name)) results.push(first)
+          loops.push(looks)
         } else {
-          if (source.persist) await bringKept(name)
+          await bringKept(name)
           loops.push(poll(name, source))
         }
       }
@@ -266,58 +213,7 @@ export function createBundles(
       // A bundle that is just being loaded must not keep the process from its end.
       const late = new Promise<void>((resolve) => setTimeout(resolve, CLOSING).unref())
       await Promise.race([Promise.all(loops), late])
-      await Promise.all(keeping)
+      await keeping.close()
     },
   }
-}
-
-const sizeOf = (content: Content): number =>
-  'bytes' in content
-    ? content.bytes.length
-    : [...content.files.values()].reduce((sum, bytes) => sum + bytes.length, 0)
-
-function both(first: BundleNews, second: BundleNews): BundleNews {
-  return {
-    requested(name) {
-      first.requested(name)
-      second.requested(name)
-    },
-    confirmed(name) {
-      first.confirmed(name)
-      second.confirmed(name)
-    },
-    downloaded(name, size) {
-      first.downloaded(name, size)
-      second.downloaded(name, size)
-    },
-    activated(name, revision) {
-      first.activated(name, revision)
-      second.activated(name, revision)
-    },
-    failed(name, error) {
-      first.failed(name, error)
-      second.failed(name, error)
-    },
-    mended(name) {
-      first.mended(name)
-      second.mended(name)
-    },
-  }
-}
-
-/** False as soon as the signal fires. */
-export function pause(ms: number, signal: AbortSignal): Promise<boolean> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve(false)
-    const stop = () => {
-      clearTimeout(timer)
-      resolve(false)
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop)
-      resolve(true)
-    }, ms)
-    timer.unref()
-    signal.addEventListener('abort', stop, { once: true })
-  })
 }

@@ -111,3 +111,33 @@ export function createStatuses(
     onChange: (listener) => void listeners.push(listener),
   }
 }
+
+/** News that two listen to. */
+export function tellBoth(first: BundleNews, second: BundleNews): BundleNews {
+  return {
+    requested(name) {
+      first.requested(name)
+      second.requested(name)
+    },
+    confirmed(name) {
+      first.confirmed(name)
+      second.confirmed(name)
+    },
+    downloaded(name, size) {
+      first.downloaded(name, size)
+      second.downloaded(name, size)
+    },
+    activated(name, revision) {
+      first.activated(name, revision)
+      second.activated(name, revision)
+    },
+    failed(name, error) {
+      first.failed(name, error)
+      second.failed(name, error)
+    },
+    mended(name) {
+      first.mended(name)
+      second.mended(name)
+    },
+  }
+}
