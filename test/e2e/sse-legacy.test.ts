@@ -149,32 +149,41 @@ describe.skipIf(noOpa)('HTTP with SSE', () => {
     })
   })
 
-  test.each([
-    ['of another origin', 'http://127.0.0.1:1/messages'],
-    ['of another scheme', 'https://127.0.0.1/messages'],
-    ['relative to another host', '//evil.example/messages'],
-    ['with a user', 'http://u@HOST/messages'],
-    ['with a fragment', '/messages#x'],
-    ['that is too long to be sealed', `/${'x'.repeat(1100)}`],
-    ['that is none: another event comes first', undefined],
-  ])('I6: an endpoint %s is not followed', async (_name, endpoint) => {
-    const asked: string[] = []
+  describe('before one that names what it likes', () => {
+    let said: string
+    let asked: string[] = []
     const http = createServer((request, response) => {
       asked.push(`${request.method} ${request.url}`)
       response.writeHead(200, { 'content-type': 'text/event-stream' })
-      const { port } = http.address() as AddressInfo
-      response.write(
+      response.write(said)
+    })
+    const address = () => `127.0.0.1:${(http.address() as AddressInfo).port}`
+    beforeAll(async () => {
+      await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+      sidecar = await start(`http://${address()}/sse`)
+    })
+    afterAll(async () => {
+      await sidecar.stop()
+      http.closeAllConnections()
+      http.close()
+    })
+
+    test.each([
+      ['of another origin', 'http://127.0.0.1:1/messages'],
+      ['of another scheme', 'https://127.0.0.1/messages'],
+      ['relative to another host', '//evil.example/messages'],
+      ['with a user', 'http://u@HOST/messages'],
+      ['with a fragment', '/messages#x'],
+      ['that is too long to be sealed', `/${'x'.repeat(1100)}`],
+      ['that is none: another event comes first', undefined],
+    ])('I6: an endpoint %s is not followed', async (_name, endpoint) => {
+      asked = []
+      said =
         endpoint === undefined
           ? 'event: message\ndata: {}\n\n'
-          : `event: endpoint\ndata: ${endpoint.replace('HOST', `127.0.0.1:${port}`)}\n\n`,
-      )
+          : `event: endpoint\ndata: ${endpoint.replace('HOST', address())}\n\n`
+      expect((await fetch(sidecar.url, { headers: as('alice') })).status).toBe(502)
+      expect(asked).toEqual(['GET /sse'])
     })
-    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
-    const sidecar = await start(`http://127.0.0.1:${(http.address() as AddressInfo).port}/sse`)
-    expect((await fetch(sidecar.url, { headers: as('alice') })).status).toBe(502)
-    expect(asked).toEqual(['GET /sse'])
-    await sidecar.stop()
-    http.closeAllConnections()
-    http.close()
   })
 })
