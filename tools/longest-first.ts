@@ -1,19 +1,22 @@
 import { existsSync } from 'node:fs'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** Files that take the longest, those that wait beside those that compute: the last to end should be a short one. */
+/**
+ * Files that take the longest: the last to end should be a short one. What must not wait too long under load begins
+ * beside those that only wait.
+ */
 const LONGEST = [
   'tools/faults',
-  'e2e/matrix',
   'edge/judge/keys',
-  'conformance/clients',
   'edge/http/long-life',
-  'e2e/clients',
   'edge/http/vanished',
-  'conformance/conformance',
+  'e2e/matrix',
+  'conformance/clients',
   'e2e/stdio',
   'commands/policy',
   'docs-policy-repository',
+  'conformance/conformance',
+  'e2e/clients',
 ]
 
 for (const name of LONGEST)
