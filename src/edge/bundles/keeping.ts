@@ -38,7 +38,11 @@ export function createKeeping(
   const floors = new Map<string, number>()
   /** what came from the store need not go there again */
   const kept = new WeakSet<Content>()
-  const writing = new Set<Promise<void>>()
+  // One after the other: what is older must not be there in the end, nor a part of each.
+  let writing: Promise<void> = Promise.resolve()
+  const write = (work: () => Promise<void>, otherwise: (error: Error) => void) => {
+    writing = writing.then(work).catch(otherwise)
+  }
   return {
     async begin() {
       for (const name of Object.keys(settings)) {
@@ -59,22 +63,27 @@ export function createKeeping(
       if (sequence !== undefined) floors.set(name, sequence)
       const content = brought.get(name)
       if (!store) return
-      const work = (async () => {
-        // The number first: with the old bundle and the new number, an older one stays out.
-        if (sequence !== undefined) await store.raise(name, sequence)
-        if (persists(name) && content && 'bytes' in content && !kept.has(content))
-          await store.save(name, content.bytes)
-      })().catch((error: Error) => {
-        const text = `bundle ${name} is active and could not be kept for the next start: ${error.message}`
-        failed(name, new BundleError('persistence', text))
-      })
-      writing.add(work)
-      void work.finally(() => writing.delete(work))
+      write(
+        async () => {
+          // The number first: with the old bundle and the new number, an older one stays out.
+          if (sequence !== undefined) await store.raise(name, sequence)
+          if (persists(name) && content && 'bytes' in content && !kept.has(content))
+            await store.save(name, content.bytes)
+        },
+        (error) => {
+          const text = `bundle ${name} is active and could not be kept for the next start: ${error.message}`
+          failed(name, new BundleError('persistence', text))
+        },
+      )
     },
     confirm(name) {
       // Where that cannot be written down, it is older than it is at the next start.
-      if (persists(name)) store?.confirm(name).catch(() => undefined)
+      if (store && persists(name))
+        write(
+          () => store.confirm(name),
+          () => undefined,
+        )
     },
-    close: async () => void (await Promise.all(writing)),
+    close: () => writing,
   }
 }
