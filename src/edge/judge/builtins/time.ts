@@ -8,8 +8,10 @@ import {
   wallOf,
   weekdayOf,
 } from './calendar.ts'
+import { parseDuration } from './go-duration.ts'
 import { formatFloat } from './go-float.ts'
-import { formatTime, layoutOf, parseDuration, parseTime } from './go-time.ts'
+import { formatTime, layoutOf } from './go-time.ts'
+import { parseTime } from './go-time-parse.ts'
 import { type Builtin, int, isArray, number, text } from './operand.ts'
 import { Num, OperandError, Unanswerable, type Value, wholeOf } from './value.ts'
 
