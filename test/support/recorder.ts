@@ -96,14 +96,14 @@ export async function startRecorder(responder?: Responder): Promise<Recorder> {
 export function httpAnswer(
   status: number,
   body: string | Buffer | object = '',
-  headers: Record<string, string | undefined> = {},
+  headers: Record<string, string | string[] | undefined> = {},
 ): Buffer {
   const bytes = Buffer.isBuffer(body)
     ? body
     : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
   const all = { 'content-type': 'application/json', 'content-length': String(bytes.length), ...headers }
   const lines = Object.entries(all).flatMap(([name, value]) =>
-    value === undefined ? [] : [`${name}: ${value}`],
+    (value === undefined ? [] : [value].flat()).map((one) => `${name}: ${one}`),
   )
   const head = `HTTP/1.1 ${status} Status\r\n${lines.join('\r\n')}\r\n\r\n`
   return Buffer.concat([Buffer.from(head, 'latin1'), bytes])

@@ -47,8 +47,8 @@ export async function replyOf(
     body.destroy()
     return { kind: 'failed', fault: 'upstream_malformed' }
   }
-  const encoding = one('content-encoding')
-  if (encoding !== undefined && encoding !== 'identity') return malformed()
+  // Twice, and it is a list: no coding that is known.
+  if ((headers['content-encoding'] ?? 'identity') !== 'identity') return malformed()
   const id = one('mcp-session-id')
   if (headers['mcp-session-id'] !== undefined && (id === undefined || !SESSION_ID.test(id)))
     return malformed()

@@ -133,6 +133,11 @@ describe('an answer that is none', () => {
     ],
     ['F13 gzip that is not said', () => httpAnswer(200, gzipSync(JSON.stringify(LEAK))), malformed],
     ['F13 a coding that is none', () => httpAnswer(200, LEAK, { 'content-encoding': CANARY }), malformed],
+    [
+      'F13 codings in two headers',
+      () => httpAnswer(200, LEAK, { 'content-encoding': ['gzip', 'br'] }),
+      malformed,
+    ],
     ['F1 HTML', () => httpAnswer(200, `<h1>${CANARY}</h1>`, { 'content-type': 'text/html' }), malformed],
     ['F1 JSON that says it is HTML', () => httpAnswer(200, LEAK, { 'content-type': 'text/html' }), malformed],
     ['F1 no type', () => httpAnswer(200, LEAK, { 'content-type': undefined }), malformed],
