@@ -160,15 +160,19 @@ const cases: Case[] = [
     expect: allowed,
     goal: decision,
   },
-  {
-    name: 'open a pull request by a user of 25 groups, allowed',
+  ...[25, 100].map((count) => ({
+    name: `open a pull request by a user of ${count} groups, allowed`,
     entrypoint: DECISION,
     input: call('create_pull_request', pullRequest, {
-      identity: identity('user-7', 'engineering', ...Array.from({ length: 24 }, (_, i) => `a-team-${i}`)),
+      identity: identity(
+        'user-7',
+        'engineering',
+        ...Array.from({ length: count - 1 }, (_, i) => `a-team-${i}`),
+      ),
     }),
     expect: allowed,
     goal: decision,
-  },
+  })),
   {
     name: `list of 100 tools`,
     entrypoint: VISIBLE,
