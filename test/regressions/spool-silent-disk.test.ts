@@ -1,7 +1,8 @@
 // A disk that does not answer while a file is closed, or at the end, left what came then without an answer: neither was it
 // recorded nor refused, and the calls that waited for it hung.
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -64,4 +65,17 @@ test('at the end: what waits for the disk is refused', async () => {
   // Younger than what it waits for by the time that the end gives up.
   const [, ...others] = [spool.close(), spool.record(lineOf('late'), 'required'), waiting]
   expect(await Promise.all(others)).toEqual([false, false])
+})
+
+test('at the end: a file beside the log that cannot be written does not keep the process', async () => {
+  const spool = spoolAt(folder, {}, { sign: () => 'note' })
+  // Whoever opens a pipe that nobody reads waits, as on a disk that does not answer.
+  const pipe = join(folder, 'checkpoint.new')
+  execFileSync('mkfifo', [pipe])
+  await spool.record(lineOf('a'), 'required')
+  await spool.close()
+  expect(codesOf(folder)).toEqual(['a', 'checkpoint'])
+  expect(await spool.record(lineOf('late'), 'required')).toBe(false)
+  // Lets go of the thread that waits.
+  closeSync(openSync(pipe, 'r+'))
 })

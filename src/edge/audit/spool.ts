@@ -312,9 +312,9 @@ export function openSpool(
       while (rotation.underWay()) await new Promise<void>((resolve) => setTimeout(resolve, 1))
       const until = elapsed() + PATIENCE
       while (writer.synced().seq < chain.seq() && !writer.suspect() && elapsed() < until)
-        await Promise.race([writer.toDisk(), new Promise((resolve) => setTimeout(resolve, PATIENCE).unref())])
+        await patiently(writer.toDisk())
       clearInterval(timer)
-      await keeping
+      await patiently(keeping)
       over = true
       // A disk that is silent to the end.
       durable.refuseAll()
@@ -326,3 +326,7 @@ export function openSpool(
     },
   }
 }
+
+/** A disk that does not answer must not keep the process from its end. */
+const patiently = (work: Promise<void>): Promise<unknown> =>
+  Promise.race([work, new Promise((resolve) => setTimeout(resolve, PATIENCE).unref())])
