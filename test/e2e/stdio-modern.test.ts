@@ -83,20 +83,24 @@ describe.skipIf(noOpa)('2026-07-28 over stdio', () => {
   }
 
   describe.each(Object.keys(transports) as (keyof typeof transports)[])('%s', (way) => {
+    // Over stdio each connection is two starts of the program: one is asked what it speaks.
+    let client: Client
+    beforeAll(async () => {
+      client = await connect(way)
+    }, 120_000)
+    afterAll(() => client?.close())
+
     test('lists, calls, denials, and questions with their answers', { timeout: 120_000 }, async () => {
-      const client = await connect(way)
       const names = (await client.listTools(undefined, LONG)).tools.map(({ name }) => name)
       expect(names).toEqual(expect.arrayContaining(['echo', 'hang', 'steps']))
       expect(await say(client, 'ask')).toContain('"name":"ann"')
       expect(await say(client, 'delete_all')).toContain('Nothing is deleted here [no_deleting]')
-      await client.close()
       const secret = await connect(way, 'secret')
       expect(await say(secret, 'ask')).toContain('Nothing is told [no_answer]')
       await secret.close()
     })
 
     test('progress reaches the call that asked for it', { timeout: 120_000 }, async () => {
-      const client = await connect(way)
       const seen: number[][] = [[], []]
       const walks = seen.map((steps) => {
         const onprogress = ({ progress }: { progress: number }) => void steps.push(progress)
@@ -106,11 +110,9 @@ describe.skipIf(noOpa)('2026-07-28 over stdio', () => {
       await expect.poll(() => seen, { timeout: 60_000 }).toEqual([all, all])
       await say(client, 'arrive')
       expect(await Promise.all(walks)).toMatchObject(Array(2).fill({ content: [{ text: 'walked' }] }))
-      await client.close()
     })
 
     test('a call that is cancelled is cancelled at the server', { timeout: 120_000 }, async () => {
-      const client = await connect(way)
       const before = Number(await say(client, 'cancelled'))
       const leave = new AbortController()
       const call = client.callTool({ name: 'hang', arguments: {} }, { ...LONG, signal: leave.signal })
@@ -121,11 +123,9 @@ describe.skipIf(noOpa)('2026-07-28 over stdio', () => {
       await expect
         .poll(async () => Number(await say(client, 'cancelled')), { timeout: 60_000 })
         .toBe(before + 1)
-      await client.close()
     })
 
     test('news reach who listens for them, until they do not', { timeout: 120_000 }, async () => {
-      const client = await connect(way)
       let heard = 0
       let told = () => {}
       client.setNotificationHandler('notifications/tools/list_changed', () => {
@@ -146,7 +146,6 @@ describe.skipIf(noOpa)('2026-07-28 over stdio', () => {
       await say(client, 'change')
       await say(client, 'pid')
       expect(heard).toBe(1)
-      await client.close()
     })
   })
 
