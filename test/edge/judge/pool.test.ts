@@ -191,7 +191,7 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     process.on('worker', started)
     try {
       const pool = await start({ judging })
-      await expect.poll(() => starts.length).toBe(3)
+      await expect.poll(() => starts.length, { timeout: 15_000 }).toBe(3)
       starts.length = 0
       judging.data = 'no JSON'
       // Each ends one of those that were warm; the last question finds none.
@@ -220,7 +220,7 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     const judging = await policy()
     const pool = await start({ judging })
     try {
-      await expect.poll(() => begun.length).toBe(3)
+      await expect.poll(() => begun.length, { timeout: 15_000 }).toBe(3)
       begun.length = 0
       fatal = true
       await expect(pool.activate({ ...judging }, () => undefined)).rejects.toThrow('ended')
