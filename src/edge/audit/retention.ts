@@ -66,8 +66,11 @@ export function createRetention(
       }
       for (let why = due(0); why !== undefined; why = due(0)) {
         const others = [...writer.closed(), writer.current()].slice(1)
+        const { segment, offset } = writer.synced()
+        // In the file that is written, what says so may be with the kernel only, and gone after a power cut.
+        const onDisk = ({ first }: { first: number }) => first < segment || offset > 0
         // A file that does not say what was before it goes with the one before it, or not yet.
-        const besides = others.findIndex(writer.hasHead)
+        const besides = others.findIndex((file) => writer.hasHead(file) && onDisk(file))
         if (besides < 0 || due(besides) === undefined) return
         for (let left = besides; left >= 0; left--) if (!drop(why)) return
       }
