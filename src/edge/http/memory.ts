@@ -56,17 +56,21 @@ const heapLimit = (): number => {
   return Math.max(heap_size_limit - YOUNG, heap_size_limit / 3)
 }
 
-function readMemory(): () => MemoryState[] {
-  const most = process.constrainedMemory()
-  // Without a limit it is 0, or a number that no machine has.
-  const limited = most > 0 && most < 2 ** 50
-  const inGroup = limited ? groupMemory() : undefined
+/**
+ * @param limit bytes that there may be: asked for each time, as a container may be resized while it runs
+ * @param inGroup bytes of the group that the limit is of, where there is telling
+ */
+export function readMemory(
+  limit: () => number = () => process.constrainedMemory(),
+  inGroup: () => number | undefined = groupMemory() ?? (() => undefined),
+): () => MemoryState[] {
   return () => {
     const heap = { used: getHeapStatistics().used_heap_size, most: heapLimit() }
-    if (!limited) return [heap]
-    const used = inGroup?.()
-    // More than there may be is another group's.
-    return [heap, { used: used !== undefined && used <= most ? used : process.memoryUsage.rss(), most }]
+    const most = limit()
+    // Without a limit it is 0, or a number that no machine has.
+    if (!(most > 0 && most < 2 ** 50)) return [heap]
+    // It may be more than the limit: of those that the kernel holds a group to, some can be exceeded (`memory.high`).
+    return [heap, { used: inGroup() ?? process.memoryUsage.rss(), most }]
   }
 }
 
