@@ -89,7 +89,8 @@ const { version } = JSON.parse(readFileSync(packageUrl, 'utf8')) as { version: s
 
 // From the second start on nothing is stripped of types or compiled again. Beside the code, so that only who may change
 // the code may change it; where that cannot be written, nothing is kept. The variable is for the threads: each would
-// have a compiler of its own in memory.
+// have a compiler of its own in memory. It is not for programs that are started.
+const environment = { ...process.env }
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
   new URL('../node_modules/.cache/mcp-opa-sidecar', import.meta.url),
 )
@@ -142,13 +143,13 @@ function parse({ options, positionals: most = 0 }: Command, args: string[]) {
 }
 
 function terminal(): Terminal {
-  const { stdin, stdout, stderr, env } = process
+  const { stdin, stdout, stderr } = process
   return {
     stdin,
     stdout,
     stderr,
     stderrFd: 2,
-    env,
+    env: environment,
     version,
     on(event, does) {
       process.on(event, does)
