@@ -16,6 +16,12 @@ const CHUNK = Buffer.alloc(64 << 10)
 
 export function createReserve(path: string, bytes: number): Reserve {
   let kept = false
+  /** On a disk that cannot be written it stays, and what is to be recorded fails for that reason. */
+  const remove = () => {
+    try {
+      rmSync(path, { force: true })
+    } catch {}
+  }
   const fill = (): boolean => {
     let fd: number | undefined
     try {
@@ -24,7 +30,7 @@ export function createReserve(path: string, bytes: number): Reserve {
       for (let at = 0; at < bytes; ) at += writeSync(fd, CHUNK, 0, Math.min(CHUNK.length, bytes - at))
       return statSync(path).size === bytes
     } catch {
-      rmSync(path, { force: true })
+      remove()
       return false
     } finally {
       if (fd !== undefined) closeSync(fd)
@@ -40,10 +46,10 @@ export function createReserve(path: string, bytes: number): Reserve {
   return {
     there: () => kept || bytes === 0,
     spend() {
-      if (kept) rmSync(path, { force: true })
+      if (kept) remove()
       kept = false
     },
     restore,
-    remove: () => rmSync(path, { force: true }),
+    remove,
   }
 }
