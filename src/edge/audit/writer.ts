@@ -108,11 +108,12 @@ export function openWriter(
     return file.head
   }
   const follow = (next: typeof current, bytes: number) => {
-    const { first, path } = current
+    const { first, path, fd } = current
     if (bytes > 0) closed.push({ first, path, bytes, since: now(), head: hasHead(current) })
-    closeSync(current.fd)
     current = next
     synced = { segment: next.first, offset: 0, seq: synced.seq }
+    // Last: it is closed whatever comes of that (close(2)), and what of it is to be kept is on disk.
+    closeSync(fd)
   }
   /** What is not on disk, written once more to a new file. */
   const mend = () => {
