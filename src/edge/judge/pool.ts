@@ -174,10 +174,21 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
 
   const ownerOf = (job: Job): string => (job.owner ??= claimed(job.question.who))
 
+  /** Who was suspended while these waited. */
+  const bar = () => {
+    waiting = waiting.filter((job) => {
+      if (!strikes.suspended(ownerOf(job))) return true
+      job.resolve({ kind: 'unavailable', fault: 'suspended' })
+      return false
+    })
+  }
+
   /** What goes in the next message. `last`: no other thread is free. */
   const choose = (of: Crew, last: boolean): Job[] => {
+    if (strikes.any()) bar()
+    // Those before the last are answered, and nobody need wait for the news of that.
     const slow = new Set(
-      of.threads.filter(({ state }) => state === 'slow').flatMap(({ jobs }) => jobs.map(ownerOf)),
+      of.threads.filter(({ state }) => state === 'slow').flatMap(({ jobs }) => jobs.slice(-1).map(ownerOf)),
     )
     // Where threads cannot start, nobody knows when there will be more than one.
     const kept = last && of.failures === 0
@@ -218,6 +229,8 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const patience = Math.min(PATIENCE, settings.deadline)
     if (thread.state === 'busy' && step.ms >= patience && thread.progress.handOver(step))
       leave(thread, step.seq)
+    // Another policy took over in that moment: what it was at is asked of that one.
+    if (!threads.has(thread)) return
     if (thread.state === 'slow' && step.ms >= settings.deadline)
       return replace(by, thread, step, `the evaluation passed its deadline of ${settings.deadline} ms`)
     const until = thread.state === 'slow' ? settings.deadline : patience
@@ -271,8 +284,10 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
         if (!crew && !closed) return resolve({ kind: 'unavailable', fault: 'no_bundle' })
         if (closed || waiting.length >= settings.queue)
           return resolve({ kind: 'unavailable', fault: 'queue_full' })
-        if (strikes.suspended(question.who)) return resolve({ kind: 'unavailable', fault: 'suspended' })
-        waiting.push({ seq: ++seq, question, text: JSON.stringify(question), attempts: 0, resolve })
+        const job: Job = { seq: ++seq, question, text: JSON.stringify(question), attempts: 0, resolve }
+        if (strikes.any() && strikes.suspended(ownerOf(job)))
+          return resolve({ kind: 'unavailable', fault: 'suspended' })
+        waiting.push(job)
         // After all that this turn of the loop has read, so that it goes in one message.
         if (!soon) setImmediate(send)
         soon = true

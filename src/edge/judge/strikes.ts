@@ -29,9 +29,9 @@ export function createStrikes() {
     any: () => strikes.size > 0,
     /** @param who of `claimed` */
     struck: (who: string): boolean => performance.now() - (strikes.get(who)?.at(-1) ?? -WINDOW) < WINDOW,
-    suspended(who: Question['who']): boolean {
-      if (strikes.size === 0) return false
-      const times = strikes.get(claimed(who))
+    /** @param who of `claimed` */
+    suspended(who: string): boolean {
+      const times = strikes.get(who)
       return times?.length === STRIKES && performance.now() - (times[0] ?? 0) < WINDOW
     },
   }

@@ -2,6 +2,7 @@ import type { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, test } from 'vitest'
 import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
 import { createPool, type Judging, type Pool } from '../../../src/edge/judge/pool.ts'
+import type { FromWorker } from '../../../src/edge/judge/worker.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Judgement, Question } from '../../../src/pep/ports.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
@@ -50,6 +51,7 @@ const question = (how: string, more: object = {}, who: Identity = alice): Questi
 const allowed = (judged: Judgement) => judged.kind === 'decided' && judged.decision.allow
 const codes = (judged: Judgement) =>
   judged.kind === 'decided' ? judged.decision.reasons.map((reason) => reason.code) : judged.kind
+const faults = (judged: Judgement) => (judged.kind === 'unavailable' ? judged.fault : judged.kind)
 
 describe.skipIf(noOpa)('the judging threads', async () => {
   const bundle = noOpa ? undefined : await buildBundle({ 'mcp/main/main.rego': mainPolicy(RULES) })
@@ -80,6 +82,22 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     const pool = await createPool({ jwks: undefined, deadline, queue }, judging ?? (await policy()))
     pools.push(pool)
     return pool
+  }
+  /** All of its threads stand by. */
+  const startWarm = async (how: Parameters<typeof start>[0]) => {
+    let ready = 0
+    const count = (worker: Worker) =>
+      void worker.on('message', (message: FromWorker) => {
+        if ('ready' in message) ready++
+      })
+    process.on('worker', count)
+    try {
+      const pool = await start(how)
+      await expect.poll(() => ready, { timeout: 15_000 }).toBe(3)
+      return pool
+    } finally {
+      process.off('worker', count)
+    }
   }
   afterAll(async () => {
     await Promise.all(pools.map((pool) => pool.close()))
@@ -146,8 +164,22 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     expect(pool.replaced()).toBe(0)
   })
 
+  test('who has an answer on its way does not wait for the evaluation after it', async () => {
+    const pool = await startWarm({ deadline: LONG })
+    let settled = false
+    const first = pool.judge(question('allow', {}, bob))
+    void pool.judge(question('loop')).finally(() => {
+      settled = true
+    })
+    const second = pool.judge(question('allow', {}, bob))
+    // Busy for so long, this thread looks at the other before it hears of the first answer.
+    setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300))
+    for (const judged of await Promise.all([first, second])) expect(allowed(judged)).toBe(true)
+    expect(settled).toBe(false)
+  })
+
   test('one identity has one thread at a time, and others are judged meanwhile', async () => {
-    const pool = await start({ deadline: 2_000 })
+    const pool = await startWarm({ deadline: 2_000 })
     const loops: Judgement[] = []
     for (let i = 0; i < 3; i++) void pool.judge(question('loop')).then((judged) => loops.push(judged))
     const meanwhile = new Set<number>()
@@ -182,6 +214,38 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     await pool.activate(await policy(lax?.path), () => undefined)
     expect(allowed(await loop)).toBe(true)
     expect(pool.replaced()).toBe(0)
+  })
+
+  test('a policy that comes in the moment in which an evaluation is left alone: it counts once', async () => {
+    const begun: Worker[] = []
+    let loop: Promise<Judgement> | undefined
+    let asks = false
+    const ask = (worker: Worker) => {
+      if (begun.push(worker) < 2 || !asks) return
+      asks = false
+      // On its way to the old policy just before the new one could take over.
+      worker.prependOnceListener('message', () => {
+        loop = pool.judge(question('loop'))
+      })
+    }
+    process.on('worker', ask)
+    const judging = await policy()
+    const pool = await start({ judging })
+    try {
+      await expect.poll(() => begun.length, { timeout: 15_000 }).toBe(3)
+      begun.length = 0
+      asks = true
+      await pool.activate({ ...judging }, () => undefined)
+    } finally {
+      process.off('worker', ask)
+    }
+    expect(codes((await loop) as Judgement)).toEqual(['policy_error'])
+    // By the time that this has ended, all that could come of the first has.
+    expect(codes(await pool.judge(question('loop', {}, bob)))).toEqual(['policy_error'])
+    expect(pool.replaced()).toBe(2)
+    expect(codes(await pool.judge(question('conflict')))).toEqual(['policy_error'])
+    // Two strikes.
+    expect(allowed(await pool.judge(question('allow')))).toBe(true)
   })
 
   test('threads that cannot start are started later and later; without one each question is refused at once', async () => {
@@ -244,6 +308,14 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     expect(await pool.judge(question('allow'))).toEqual({ kind: 'unavailable', fault: 'suspended' })
     expect(allowed(await pool.judge(question('allow', {}, bob)))).toBe(true)
     expect(pool.replaced()).toBe(0)
+  })
+
+  test('so does all that it has asked before the third', async () => {
+    const pool = await start()
+    const poison = await Promise.all(Array.from({ length: 8 }, () => pool.judge(question('conflict'))))
+    expect(poison.slice(0, 3).map(codes)).toEqual(Array(3).fill(['policy_error']))
+    expect(poison.slice(3).map(faults)).toEqual(Array(5).fill('suspended'))
+    expect(allowed(await pool.judge(question('allow', {}, bob)))).toBe(true)
   })
 
   test('an identity whose evaluations had to be stopped three times waits; others do not', async () => {
