@@ -311,9 +311,14 @@ export function openSpool(
       flush()
       while (rotation.underWay()) await new Promise<void>((resolve) => setTimeout(resolve, 1))
       const until = elapsed() + PATIENCE
-      while (writer.synced().seq < chain.seq() && !writer.suspect() && elapsed() < until)
+      const lost = () => writer.suspect() && writer.foreign()
+      while (writer.synced().seq < chain.seq() && !lost() && elapsed() < until) {
         await patiently(writer.toDisk())
+        // A disk that failed is asked again: nobody else has what it did not take.
+        if (writer.suspect()) await new Promise<void>((resolve) => setTimeout(resolve, SYNC_MS))
+      }
       clearInterval(timer)
+      rotation.giveUp()
       await patiently(keeping)
       over = true
       // A disk that is silent to the end.
