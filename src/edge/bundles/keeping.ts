@@ -38,6 +38,8 @@ export function createKeeping(
   const floors = new Map<string, number>()
   /** what came from the store need not go there again */
   const kept = new WeakSet<Content>()
+  /** names whose bundle in the store is not the one in force: saving that one failed */
+  const others = new Set<string>()
   // One after the other: what is older must not be there in the end, nor a part of each.
   let writing: Promise<void> = Promise.resolve()
   const write = (work: () => Promise<void>, otherwise: (error: Error) => void) => {
@@ -65,10 +67,12 @@ export function createKeeping(
       if (!store) return
       write(
         async () => {
+          others.add(name)
           // The number first: with the old bundle and the new number, an older one stays out.
           if (sequence !== undefined) await store.raise(name, sequence)
           if (persists(name) && content && 'bytes' in content && !kept.has(content))
             await store.save(name, content.bytes)
+          others.delete(name)
         },
         (error) => {
           const text = `bundle ${name} is active and could not be kept for the next start: ${error.message}`
@@ -80,7 +84,9 @@ export function createKeeping(
       // Where that cannot be written down, it is older than it is at the next start.
       if (store && persists(name))
         write(
-          () => store.confirm(name),
+          async () => {
+            if (!others.has(name)) await store.confirm(name)
+          },
           () => undefined,
         )
     },

@@ -1,5 +1,5 @@
 // What is kept of a bundle for the next start, with a real folder.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -53,4 +53,28 @@ test('where the folder cannot be written it is said, and the bundle stays in for
   expect(keeping.floor('mcp')).toBe(1)
   rmSync(folder)
   mkdirSync(folder)
+})
+
+test('a bundle that could not be replaced is not taken for confirmed, as what its service confirms is another', async () => {
+  const { keeping, failures } = start()
+  await keeping.begin()
+  keeping.keep('mcp', change(1, 10))
+  await keeping.close()
+  const path = join(folder, 'bundles/mcp/bundle.tar.gz')
+  utimesSync(path, 1, 1)
+  // What is no file cannot be written as one.
+  mkdirSync(`${path}.part`)
+  keeping.keep('mcp', change(2, 10))
+  keeping.confirm('mcp')
+  await keeping.close()
+  expect(failures.length).toBe(1)
+  const age = async () => (await keeping.last('mcp'))?.age
+  expect(await age()).toBeGreaterThan(86_400_000)
+  rmSync(`${path}.part`, { recursive: true })
+  keeping.keep('mcp', change(3, 10))
+  await keeping.close()
+  utimesSync(path, 1, 1)
+  keeping.confirm('mcp')
+  await keeping.close()
+  expect(await age()).toBeLessThan(86_400_000)
 })
