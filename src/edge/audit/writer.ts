@@ -112,8 +112,7 @@ export function openWriter(
     if (bytes > 0) closed.push({ first, path, bytes, since: now(), head: hasHead(current) })
     current = next
     synced = { segment: next.first, offset: 0, seq: synced.seq }
-    // Last: it is closed whatever comes of that (close(2)), and what of it is to be kept is on disk.
-    closeSync(fd)
+    letGo(fd)
   }
   /** What is not on disk, written once more to a new file. */
   const mend = () => {
@@ -204,6 +203,13 @@ export function openWriter(
       if (unsyncedBytes > UNSYNCED) return 'the disk is too slow'
       return answers() ? undefined : SILENT
     },
-    close: () => closeSync(current.fd),
+    close: () => letGo(current.fd),
   }
+}
+
+/** It is closed whatever comes of that (close(2)), and what of it is not on disk is known. */
+function letGo(fd: number): void {
+  try {
+    closeSync(fd)
+  } catch {}
 }
