@@ -1,12 +1,12 @@
 // A file of the log that did not begin with the tree before it could not be checked without the file before it. When that
 // one was deleted, the next start took the log for damaged and began another: what sinks had not read was not delivered.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { headOf } from '../../src/edge/audit/open.ts'
-import { listSegments, segmentName } from '../../src/edge/audit/segments.ts'
+import { listSegments, type Segment, segmentName } from '../../src/edge/audit/segments.ts'
 import type { Spool } from '../../src/edge/audit/spool.ts'
 import { verifyLog } from '../../src/edge/audit/verify.ts'
 import { smallDisk } from '../support/small-disk.ts'
@@ -85,6 +85,27 @@ test('an empty file that a power cut left is begun with its head', async () => {
   await spool.close()
   expect(listSegments(folder).map((segment) => segment.first)).toEqual([1, next])
   expect((await startsWithout(folder, next)).id).toBe(first.id)
+})
+
+test('a file whose first lines were broken off anywhere is gone on with, and needs none before it', async () => {
+  const folder = fresh()
+  const first = opened(folder, { segmentBytes: 5_000 })
+  while (listSegments(folder).length === 1) await fill(first, 1)
+  await first.close()
+  const { first: begun, path } = listSegments(folder)[1] as Segment
+  const bytes = readFileSync(path)
+  const head = bytes.indexOf('\n') + 1
+  expect(bytes.length).toBeGreaterThan(head)
+  for (const kept of [0, 1, head >> 1, head - 1, head, head + 1, bytes.length - 1]) {
+    const cut = fresh()
+    cpSync(folder, cut, { recursive: true })
+    truncateSync(join(cut, segmentName(begun)), kept)
+    const spool = opened(cut, { segmentBytes: 5_000 })
+    await fill(spool, 1)
+    await spool.close()
+    expect(spool.id).toBe(first.id)
+    expect((await startsWithout(cut, begun)).id).toBe(first.id)
+  }
 })
 
 const { folder: small, missing } = await smallDisk('256k')
