@@ -5,7 +5,7 @@ import { listenAt } from '../edge/http/address.ts'
 import { createListener } from '../edge/http/listener.ts'
 import { bodiesFor, watchMemory } from '../edge/http/memory.ts'
 import { readOptions, watchTls } from '../edge/http/tls.ts'
-import { compose, type World } from './compose.ts'
+import { type Composed, compose, type World } from './compose.ts'
 
 export type Running = {
   /** where MCP and admin are served */
@@ -20,9 +20,19 @@ const TLS_EVERY = 2_000
 
 /** The life of a sidecar over HTTP: all that decides, then listen. */
 export async function startSidecar(config: Config, world: World): Promise<Running> {
-  const { log } = world
-  const { mcp } = config
   const core = await compose(config, world)
+  try {
+    return await serve(core, config, world)
+  } catch (error) {
+    // The record says by now that it has started. Why it could not is what counts, whatever comes of the end.
+    await core
+      .close(true)
+      .catch((failure: Error) => world.log.error({ error: failure.message }, 'could not end cleanly'))
+    throw error
+  }
+}
+
+async function serve(core: Composed, { mcp }: Config, { log }: World): Promise<Running> {
   const { metrics } = core
   const memory = watchMemory(mcp.bounds.memoryPercent)
   const listener = createListener(

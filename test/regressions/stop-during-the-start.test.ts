@@ -75,6 +75,19 @@ test('asked for when the record says that it has started, the record says that i
   expect(codes()).toEqual(['started', 'stopped'])
 })
 
+test('a start that fails after the record says that it has started ends the record too', async () => {
+  const other = createServer()
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+  const { port } = other.address() as AddressInfo
+  const addr = `127.0.0.1:${port}`
+  const file = write({ jwks: createIssuer().jwks, config: { plugins: { mcp: { addr } } } })
+  const { ended, said } = start([], file)
+  expect(await ended).toBe(1)
+  expect(said()).toContain('EADDRINUSE')
+  expect(codes()).toEqual(['started', 'stopped'])
+  other.close()
+})
+
 test.skipIf(noNamespaces)(
   'the first process of a container hears it before the program is loaded',
   async () => {
