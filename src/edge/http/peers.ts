@@ -28,7 +28,7 @@ export function watchPeers(every: number, repeats = REPEATS): Peers {
   let timer: NodeJS.Timeout | undefined
 
   const look = async () => {
-    const tables = await Promise.all(TABLES.map((path) => readFile(path, 'latin1').catch(() => '')))
+    const tables = await Promise.all(TABLES.map((path) => readFile(path).catch(() => Buffer.alloc(0))))
     const silent = new Set(tables.flatMap((table) => silentIn(table, repeats)))
     if (silent.size === 0) return
     for (const socket of watched) if (silent.has(endsOf(socket) ?? '')) socket.destroy()
@@ -47,18 +47,24 @@ export function watchPeers(every: number, repeats = REPEATS): Peers {
   }
 }
 
-/** The connections of a table that have had no answer for too long, by both their ends. */
-export function silentIn(table: string, repeats: number): string[] {
-  return table
-    .split('\n')
-    .slice(1)
-    .flatMap((line) => {
+/**
+ * The connections of a table that have had no answer for too long, by both their ends. The table has a line for each
+ * connection there is, of which nearly none waits: only those that do are read.
+ */
+export function silentIn(table: Buffer, repeats: number): string[] {
+  return Object.values(TIMERS).flatMap((kind) => {
+    const silent: string[] = []
+    const next = (from: number) => table.indexOf(` ${kind}:`, from)
+    for (let at = next(0); at >= 0; at = next(at + 1)) {
+      const end = table.indexOf('\n', at)
+      const line = table.toString('latin1', table.lastIndexOf('\n', at) + 1, end < 0 ? table.length : end)
       const [, local = '', remote = '', , , timer = '', again = '', , probes = ''] = line.trim().split(/\s+/)
-      const [kind] = timer.split(':')
-      const times =
-        kind === TIMERS.again ? Number.parseInt(again, 16) : kind === TIMERS.probe ? Number(probes) : 0
-      return times >= repeats ? [`${local} ${remote}`] : []
-    })
+      if (!timer.startsWith(`${kind}:`)) continue
+      const times = kind === TIMERS.again ? Number.parseInt(again, 16) : Number(probes)
+      if (times >= repeats) silent.push(`${local} ${remote}`)
+    }
+    return silent
+  })
 }
 
 /** Both ends as the table writes them; undefined for what has no address. */

@@ -186,16 +186,17 @@ describe.skipIf(!existsSync('/proc/self/net/tcp'))('the table of connections', (
     )
     expect(rows).toContain(endsOf(socket))
     // Both ends of it are here and answer.
-    expect(tables.flatMap((table) => silentIn(table, 7))).not.toContain(endsOf(socket))
+    expect(tables.flatMap((table) => silentIn(Buffer.from(table), 7))).not.toContain(endsOf(socket))
   })
 
   test('tells which had no answer: what is repeated, or a full window that is probed', () => {
     const row = (timer: string, again: string, probes: string) =>
       `   0: 0100007F:AB9B 0100007F:8DA1 01 00000010:00000000 ${timer}:00000014 ${again}     0        ${probes} 1032717 1 0 20 4 30 10 -1`
-    const of = (...rows: string[]) => silentIn(['  sl  local_address …', ...rows, ''].join('\n'), 7).length
+    const of = (...rows: string[]) =>
+      silentIn(Buffer.from(['  sl  local_address …', ...rows, ''].join('\n')), 7).length
     expect(of(row('01', '00000007', '0'))).toBe(1)
     expect(of(row('04', '00000000', '7'))).toBe(1)
     expect(of(row('01', '00000006', '9'), row('04', '00000009', '6'), row('02', '00000009', '9'))).toBe(0)
-    expect(silentIn('', 7)).toEqual([])
+    expect(silentIn(Buffer.alloc(0), 7)).toEqual([])
   })
 })
