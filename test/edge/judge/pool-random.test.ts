@@ -1,10 +1,10 @@
 import type { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, test } from 'vitest'
-import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
 import { createPool, type Judging } from '../../../src/edge/judge/pool.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Judgement, Question } from '../../../src/pep/ports.ts'
 import { createRandom } from '../../../tools/fuzz/random.ts'
+import { judgingOf } from '../../support/judging.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
 
 /** An answer says of which question and of which policy it is. */
@@ -37,19 +37,8 @@ describe.skipIf(noOpa)('whatever happens meanwhile', async () => {
     'each question has one answer: its own, of one policy (%o)',
     async ({ seed, kills }) => {
       const random = createRandom(seed)
-      const { module, revisions } = await loadPolicyFiles({ mcp: bundle?.path ?? '' }, 'mcp/main/decision')
-      const judging = (policy: number): Judging => ({
-        module,
-        data: JSON.stringify({ policy }),
-        settings: {
-          expected: undefined,
-          origin: { labels: {}, bundles: revisions },
-          path: 'mcp/main/decision',
-          digestKey: Buffer.from('k'),
-          masks: false,
-          digests: {},
-        },
-      })
+      const given = await judgingOf(bundle?.path ?? '')
+      const judging = (policy: number): Judging => ({ ...given, data: JSON.stringify({ policy }) })
       const workers: Worker[] = []
       const keep = (worker: Worker) => void workers.push(worker)
       process.on('worker', keep)

@@ -1,10 +1,10 @@
 import type { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, test } from 'vitest'
-import { loadPolicyFiles } from '../../../src/edge/judge/bundle.ts'
 import { createPool, type Judging, type Pool } from '../../../src/edge/judge/pool.ts'
 import type { FromWorker } from '../../../src/edge/judge/worker.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Judgement, Question } from '../../../src/pep/ports.ts'
+import { judgingOf } from '../../support/judging.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
 
 /** What a policy can do to its evaluator, by the argument `how`. */
@@ -59,21 +59,7 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     ? undefined
     : await buildBundle({ 'mcp/main/main.rego': mainPolicy('answer := {"allow": true}') })
   const pools: Pool[] = []
-  const policy = async (path = bundle?.path ?? ''): Promise<Judging> => {
-    const { module, data, revisions } = await loadPolicyFiles({ mcp: path }, 'mcp/main/decision')
-    return {
-      module,
-      data,
-      settings: {
-        expected: undefined,
-        origin: { labels: {}, bundles: revisions },
-        path: 'mcp/main/decision',
-        digestKey: Buffer.from('k'),
-        masks: false,
-        digests: {},
-      },
-    }
-  }
+  const policy = (path = bundle?.path ?? '') => judgingOf(path)
   const start = async ({
     queue = 1000,
     deadline = DEADLINE,
