@@ -51,7 +51,12 @@ const settings: JudgeSettings = {
   digests: { policy_digest: policy.digests.policy, data_digest: policy.digests.data },
 }
 const keys = readJwks(readFileSync(mcp.identity.keys.path, 'utf8'))
-const metrics = createMetrics('bench', { replaced: () => 0, spool: spool.state, sinks: () => [] })
+const metrics = createMetrics('bench', {
+  failed: () => 0,
+  replaced: () => 0,
+  spool: spool.state,
+  sinks: () => [],
+})
 const upstream = createHttpUpstream({
   url: mcp.upstream.url,
   connections: 256,

@@ -144,6 +144,7 @@ describe('dashboards', () => {
     }
     const behind = { lines: 0, bytes: 0, since: undefined }
     const metrics = createMetrics('1', {
+      failed: () => 0,
       replaced: () => 0,
       spool: () => ({ seq: 1, lost: 0, lostEver: 0, bytes: 1, maxBytes: 2, room: { held: 1, left: 1 } }),
       sinks: () => [{ ...state, failed: 0, retries: 0, deadLetters: 0, behind }],

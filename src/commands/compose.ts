@@ -98,6 +98,7 @@ export async function compose(config: Config, world: World): Promise<Composed> {
 
   const pool = await createPool({ jwks: undefined, deadline: mcp.deadline, queue: mcp.queue })
   const metrics = createMetrics(world.version, {
+    failed: pool.failed,
     replaced: pool.replaced,
     spool: spool.state,
     sinks: () => sinks.state(),

@@ -12,14 +12,16 @@ import { people } from '../../test/support/assertions.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../test/support/policy.ts'
 import { postBytes, requestBytes, sendRaw } from '../../test/support/raw.ts'
 import { defaultAnswer, sseHead } from '../../test/support/recorder.ts'
+import { startApart } from './apart.ts'
 import { pause, percentile, type Row, rssOf, steadily, unrecorded, withSidecar } from './load.ts'
 
 const run = promisify(execFile)
 
-/** What a policy can do to its evaluator, by `arguments.how`. */
+/** What a policy can do to its evaluator, by `arguments.how`; to sort so many takes one call of the module's C seconds. */
 const POISON = `answer := {"allow": input.tool.name != "evil"} if not input.arguments.how
 answer := {"allow": true} if {input.arguments.how == "loop"; count([1 | some x in numbers.range(1, 3000); some y in numbers.range(1, 3000); x == y + 1]) > 0}
 answer := {"allow": true} if {input.arguments.how == "memory"; count([x | some a in numbers.range(1, 100000); x := numbers.range(1, 1000)]) > 0}
+answer := {"allow": true} if {input.arguments.how == "sort"; count(sort([x | some a in numbers.range(1, 40000); x := (a * 7919) % 40009])) > 0}
 answer := {"allow": true} if input.arguments.how == "conflict"
 answer := {"allow": false} if input.arguments.how == "conflict"
 answer := "yes" if input.arguments.how == "string"
@@ -28,12 +30,14 @@ answer := {"allow": true, "extra": 1} if input.arguments.how == "key"`
 
 export const policy: Row = {
   id: 'R8',
-  fault: 'policies that loop, allocate without end, conflict or answer junk, under load',
+  fault:
+    'policies that loop, allocate without end, are in one builtin for long, conflict or answer junk, under load',
   required:
     'denied within the deadline and 30 ms; others wait one deadline at most; no wrong verdict; the offender is suspended',
   async run(scale) {
     if (noOpa) return { held: true, skipped: true, measured: 'SKIPPED: policies are built with opa' }
     const built = await buildBundle({ 'main.rego': mainPolicy(POISON) })
+    const apart = await startApart()
     const deadline = 200
     try {
       return await withSidecar(
@@ -43,9 +47,11 @@ export const policy: Row = {
             plugins: { mcp: { evaluation: { deadline: `${deadline}ms` } } },
           },
         },
-        async ({ call, upstream, sidecar }) => {
-          await call(1)
-          const how = ['loop', 'memory', 'conflict', 'string', 'text', 'key']
+        async ({ call, issuer, upstream, sidecar }) => {
+          // Code that runs for the first time takes many times as long.
+          const warmUp = scale === 'short' ? 1 : 300
+          for (let i = 1; i <= warmUp; i++) await call(i, { name: 'good', who: people.mona })
+          const how = ['loop', 'memory', 'sort', 'conflict', 'string', 'text', 'key']
           const rounds = scale === 'short' ? 1 : 10
           let wrong = 0
           let suspended = 0
@@ -53,11 +59,11 @@ export const policy: Row = {
           const poison = async (kind: string) => {
             // Each time somebody else, for the third time in a minute they would wait.
             const sub = `a-${++n}`
-            const { status, ms, exchange } = await call(n, {
-              who: { ...people.alice, sub, user: sub },
-              args: { how: kind },
-            })
-            if (!exchange.answers[0]?.body.includes('policy_error') || status !== 200) wrong++
+            const params = { name: 'get_me', arguments: { n, how: kind } }
+            const body = { jsonrpc: '2.0', id: n, method: 'tools/call', params }
+            const bytes = postBytes(issuer.mint({ ...people.alice, sub, user: sub }), body)
+            const { status, ms, body: told } = await apart.ask({ port: sidecar.port, bytes })
+            if (!told.includes('policy_error') || status !== 200) wrong++
             return ms
           }
           // By themselves: under load they wait for their turn, too.
@@ -96,6 +102,7 @@ export const policy: Row = {
             ),
           ) as [number, number]
           const [denied, busy] = [percentile(alone, 1), percentile(slow, 1)]
+          const late = [...alone, ...slow].filter((ms) => ms > deadline + 30).length
           const timely = Math.max(denied, busy) <= deadline + 30 && longest <= deadline + usual
           return {
             held:
@@ -105,11 +112,12 @@ export const policy: Row = {
               // A test knows no machine's speed.
               (scale === 'short' ? longest < deadline * 5 : timely) &&
               unrecorded(upstream, sidecar.spool()) === 0,
-            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other beside ${perSecond} calls a second: within ${busy} ms, their turn included; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms, or one deadline beside what is usual for others, is NOT met'}`,
+            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other beside ${perSecond} calls a second: within ${busy} ms (half within ${percentile(slow, 0.5)} ms), their turn included; ${late} of all later than ${deadline + 30} ms; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms, or one deadline beside what is usual for others, is NOT met'}`,
           }
         },
       )
     } finally {
+      await apart.close()
       await built.dispose()
     }
   },

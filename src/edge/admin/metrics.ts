@@ -122,6 +122,7 @@ function candidateMetrics(registers: Registry[]): Metrics['candidate'] {
 export function createMetrics(
   version: string,
   read: {
+    failed: () => number
     replaced: () => number
     spool: () => {
       seq: number
@@ -176,6 +177,7 @@ export function createMetrics(
         this.set(value())
       },
     })
+  gauge('mcp_judge_failed', 'Evaluations that aborted or passed their deadline.', read.failed)
   gauge('mcp_judge_replaced', 'Judging threads that were stopped at a deadline or died.', read.replaced)
   gauge('mcp_spool_seq', 'Sequence number of the last record.', () => read.spool().seq)
   gauge('mcp_spool_bytes', 'Bytes of the record on disk.', () => read.spool().bytes)

@@ -11,7 +11,7 @@ import {
   type Value,
   writeValue,
 } from './builtins/value.ts'
-import { FIRST_ID } from './module/compile.ts'
+import { FIRST_ID, GO_ON } from './module/compile.ts'
 import { layoutFault, scalarAt } from './module/layout.ts'
 
 /** Memory of one instance, in pages of 64 KiB: a policy that wants more is aborted, not served. */
@@ -58,7 +58,7 @@ type Instance = {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function instantiate(module: WebAssembly.Module): Instance {
+function instantiate(module: WebAssembly.Module, goOn: () => void): Instance {
   const memory = new WebAssembly.Memory(MEMORY)
   let view = Buffer.from(memory.buffer)
   // Growing the memory leaves the old view empty.
@@ -75,6 +75,8 @@ function instantiate(module: WebAssembly.Module): Instance {
   const argument = (address: number): Value =>
     scalarAt(bytes(), address, decode) ?? readValue(read(exports.opa_value_dump(address)))
   const builtin = (id: number, _context: number, ...args: number[]): number => {
+    goOn()
+    if (id === GO_ON) return 0
     const native = id >= FIRST_ID ? NATIVES[id - FIRST_ID] : undefined
     const implementation: Builtin | undefined = native?.as ?? HOST_BUILTINS.get(names.get(id) ?? '')
     if (!implementation) throw new Error(`the host has no builtin ${names.get(id) ?? id}`)
@@ -135,11 +137,20 @@ const noTime = (): never => {
  * One policy with its data, in this thread. After any throw the instance is replaced: an abort leaves the stack of
  * the module where it was, and enough of them kill it for good.
  * @param data the document, or its JSON
+ * @param goOn called again and again while it evaluates: what it throws ends the evaluation
  */
-export function createEvaluator(module: WebAssembly.Module, data: object | string): Evaluator {
+export function createEvaluator(
+  module: WebAssembly.Module,
+  data: object | string,
+  goOn: () => void = () => undefined,
+): Evaluator {
   const text = typeof data === 'string' ? data : JSON.stringify(data)
+  let evaluating = false
   const load = () => {
-    const instance = instantiate(module)
+    // To load data anew is nobody's evaluation, however long it takes.
+    const instance = instantiate(module, () => {
+      if (evaluating) goOn()
+    })
     const address = instance.write(text, 'opa_json_parse')
     return { ...instance, data: address, heap: instance.exports.opa_heap_ptr_get(), own: instance }
   }
@@ -150,6 +161,7 @@ export function createEvaluator(module: WebAssembly.Module, data: object | strin
     evaluate(entrypoint, input) {
       if (!policy) throw new Error('the evaluator is spoiled')
       const { exports, heap, own } = policy
+      evaluating = true
       try {
         const id = Object.hasOwn(entrypoints, entrypoint) ? entrypoints[entrypoint] : undefined
         if (id === undefined) throw new Error(`the policy has no entrypoint ${entrypoint}`)
@@ -166,6 +178,8 @@ export function createEvaluator(module: WebAssembly.Module, data: object | strin
       } catch (thrown) {
         policy = undefined
         throw thrown instanceof Error ? thrown : new Error('the evaluation failed')
+      } finally {
+        evaluating = false
       }
     },
     spoiled: () => policy === undefined,
@@ -218,4 +232,5 @@ function plain(value: Value): unknown {
 }
 
 /** Builtins that the module asks of its host (ABI: the export `builtins`). */
-export const builtinsOf = (module: WebAssembly.Module): string[] => Object.keys(instantiate(module).asked)
+export const builtinsOf = (module: WebAssembly.Module): string[] =>
+  Object.keys(instantiate(module, () => undefined).asked)

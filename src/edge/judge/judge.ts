@@ -8,6 +8,7 @@ import { readVisible } from '../../pdp/visible.ts'
 import type { Judgement, Question } from '../../pep/ports.ts'
 import { type Keys, verifyAssertion } from './assertion.ts'
 import type { Evaluator } from './evaluator.ts'
+import { TooLate } from './progress.ts'
 
 export const VISIBLE = 'mcp/main/visible'
 /** OPA's reserved names, without a leading slash as entrypoints are. */
@@ -63,22 +64,32 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
     const decision = readDecision(answer.answers)
     const error =
       answer.error ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
-    const judged = decided(
-      settings,
-      ports,
-      question,
-      input,
-      decision ?? policyError(),
-      { eval_ns, ...(jti && { jti }), ...(error && { error }) },
-      ports.evaluator,
-    )
-    return { ...judged, ...assertion }
+    const more = { eval_ns, ...(jti && { jti }) }
+    const told = { ...more, ...(error && { error }) }
+    try {
+      const judged = decided(
+        settings,
+        ports,
+        question,
+        input,
+        decision ?? policyError(),
+        told,
+        ports.evaluator,
+      )
+      return { ...judged, ...assertion }
+    } catch (thrown) {
+      // What is recorded is judged under the same deadline.
+      if (!(thrown instanceof TooLate)) throw thrown
+      const late = { ...more, error: thrown.message }
+      return { ...decided(settings, ports, question, input, policyError(), late), ...assertion }
+    }
   }
 }
 
 /**
  * A decision with its record. Also for a question whose evaluation had to be stopped from outside.
  * @param evaluator of the policy that masks; without it, or after it failed, an event that a mask concerns is stripped
+ * @throws TooLate where the mask passes the deadline
  */
 export function decided(
   settings: JudgeSettings,
@@ -118,7 +129,8 @@ export function decided(
 function dropped(evaluator: Evaluator, event: JsonObject): boolean {
   try {
     return readDrop(evaluator.evaluate(DROP, event))
-  } catch {
+  } catch (thrown) {
+    if (thrown instanceof TooLate) throw thrown
     return false
   }
 }
@@ -135,6 +147,7 @@ function masked(
     const rules = readMask(evaluator.evaluate(MASK, event))
     return rules ? applyMask(event, rules) : stripped(event, 'the mask has an invalid rule', digest)
   } catch (thrown) {
+    if (thrown instanceof TooLate) throw thrown
     return stripped(event, thrown instanceof Error ? thrown.message : 'the mask failed', digest)
   }
 }

@@ -4,7 +4,7 @@ import { type Identity, identityFromClaims } from '../../pdp/identity.ts'
 import type { Judgement, Question } from '../../pep/ports.ts'
 import { newId } from '../id.ts'
 import { decided } from './judge.ts'
-import type { Step } from './progress.ts'
+import { type Step, TooLate } from './progress.ts'
 import { claimed, createStrikes, STRIKES } from './strikes.ts'
 import { type Job, startThread, type Thread, type ThreadEvents } from './thread.ts'
 import type { Answered, WorkerData } from './worker.ts'
@@ -18,7 +18,9 @@ export type Pool = {
    */
   activate: (judging: Judging, swapped: () => void) => Promise<void>
   setKeys: (jwks: string) => void
-  /** threads stopped because an evaluation passed its deadline, or that died */
+  /** evaluations that aborted or passed their deadline */
+  failed: () => number
+  /** threads that died, or were stopped in an evaluation that passed its deadline and did not end by itself */
   replaced: () => number
   close: () => Promise<void>
 }
@@ -38,8 +40,12 @@ export type PoolSettings = {
 const BATCH = 32
 /** Milliseconds that the others wait for one evaluation, many times what one takes; then they go to a spare. */
 const PATIENCE = 10
+/** Milliseconds past its deadline in which an evaluation ends itself, unless it is in one builtin for long. */
+const GRACE = 20
 /** Threads that stand by warm: as many as one identity may have stopped before it waits, less the one that judges. */
 const SPARES = STRIKES - 1
+/** Milliseconds from a thread that was stopped to the next: its start takes a processor, and the denial goes first. */
+const REFILL = 30
 /** Milliseconds after which a thread is started again that ended before it was ready; doubled each time. */
 const RESTART = { first: 100, most: 30_000 }
 
@@ -58,6 +64,7 @@ type Next = { crew: Crew; taken: () => void; failed: (why: string) => void }
 export async function createPool(settings: PoolSettings, first?: Judging): Promise<Pool> {
   let { jwks } = settings
   let seq = 0
+  let failed = 0
   let replaced = 0
   let waiting: Job[] = []
   let closed = false
@@ -70,14 +77,17 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   let next: Next | undefined
 
   const start = (judging: Judging): Thread => {
-    const thread = startThread({ ...judging, jwks }, events)
+    const thread = startThread({ ...judging, jwks, deadline: settings.deadline }, events)
     threads.add(thread)
     return thread
   }
 
+  /** What they are in takes a moment to end. */
+  const stopping = new Set<Promise<unknown>>()
   const stop = (thread: Thread) => {
     threads.delete(thread)
-    void thread.stop()
+    const stopped = thread.stop().finally(() => stopping.delete(stopped))
+    stopping.add(stopped)
   }
 
   const isOfCrew = (thread: Thread) => crew?.threads.includes(thread) === true
@@ -111,7 +121,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
 
   /** One at a time: what starts takes its time from what is judged meanwhile. */
   const fill = (of: Crew) => {
-    if (closed || of.threads.length > SPARES) return
+    if (closed || of !== crew || of.threads.length > SPARES) return
     if (of.threads.some((thread) => thread.state === 'starting')) return
     of.threads.push(start(of.judging))
   }
@@ -124,9 +134,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     }
     const delay = of.failures === 0 ? 0 : Math.min(RESTART.first * 2 ** of.failures, RESTART.most)
     of.failures++
-    setTimeout(() => {
-      if (of === crew) fill(of)
-    }, delay).unref()
+    setTimeout(fill, delay, of).unref()
     send()
   }
 
@@ -174,6 +182,11 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
 
   const ownerOf = (job: Job): string => (job.owner ??= claimed(job.question.who))
 
+  const struck = (identity: Identity | undefined) => {
+    failed++
+    strikes.add(identity)
+  }
+
   /** Who was suspended while these waited. */
   const bar = () => {
     waiting = waiting.filter((job) => {
@@ -207,7 +220,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const job = message.answer && answered(thread, message.answer)
     if (!('spoiled' in message)) return
     clearTimeout(thread.watch)
-    if (message.spoiled && job) strikes.add(verifiedIdentity(by, job.question))
+    if (message.spoiled && job) struck(verifiedIdentity(by, job.question))
     thread.state = message.spoiled ? 'spoiled' : 'ready'
     waiting = [...thread.jobs.splice(0), ...waiting]
     send()
@@ -231,9 +244,10 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
       leave(thread, step.seq)
     // Another policy took over in that moment: what it was at is asked of that one.
     if (!threads.has(thread)) return
-    if (thread.state === 'slow' && step.ms >= settings.deadline)
-      return replace(by, thread, step, `the evaluation passed its deadline of ${settings.deadline} ms`)
-    const until = thread.state === 'slow' ? settings.deadline : patience
+    const { deadline } = settings
+    if (thread.state === 'slow' && step.ms >= deadline + (step.silent < PATIENCE ? GRACE : 0))
+      return replace(by, thread, step, new TooLate(deadline).message)
+    const until = thread.state !== 'slow' ? patience : step.ms < deadline ? deadline : deadline + GRACE
     thread.watch = setTimeout(look, Math.max(1, until - step.ms), by, thread)
   }
 
@@ -254,14 +268,14 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     anew(jobs.filter((job) => job !== culprit))
     if (culprit) culprit.resolve(stopped(by, culprit.question, phase === 'evaluating', why))
     // Else one that could not start is started again in its time.
-    if (by.failures === 0) fill(by)
+    if (by.failures === 0) setTimeout(fill, REFILL, by).unref()
     send()
   }
 
   /** The judgement of a question whose evaluation was stopped. The identity is believed only past its verification. */
   const stopped = (by: Crew, question: Question, verified: boolean, why: string): Judgement => {
     const identity = verified ? verifiedIdentity(by, question) : undefined
-    strikes.add(identity)
+    struck(identity)
     if (question.ask === 'visible') return { kind: 'unavailable', fault: 'visible_undecided' }
     if (!identity) return { kind: 'unavailable', fault: 'queue_full' }
     const ports = { now: Date.now, newId }
@@ -327,12 +341,13 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
       jwks = to
       for (const thread of threads) thread.post({ jwks: to })
     },
+    failed: () => failed,
     replaced: () => replaced,
     async close() {
       closed = true
       const left = [...[...threads].flatMap((thread) => thread.jobs), ...waiting]
       for (const job of left) job.resolve({ kind: 'unavailable', fault: 'queue_full' })
-      await Promise.all([...threads].map((thread) => thread.stop()))
+      await Promise.all([...[...threads].map((thread) => thread.stop()), ...stopping])
     },
   }
   if (first) await pool.activate(first, () => undefined)

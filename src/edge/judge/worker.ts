@@ -5,7 +5,7 @@ import { newId } from '../id.ts'
 import { type Keys, readJwks } from './assertion.ts'
 import { createEvaluator } from './evaluator.ts'
 import { createJudge, type JudgeSettings, VISIBLE } from './judge.ts'
-import { createProgress } from './progress.ts'
+import { createProgress, TooLate } from './progress.ts'
 
 /** What a judging thread is started with. */
 export type WorkerData = {
@@ -14,6 +14,8 @@ export type WorkerData = {
   data: string
   settings: JudgeSettings
   jwks: string | undefined
+  /** milliseconds for one evaluation; it ends itself then, unless it is in one builtin for longer */
+  deadline: number
   progress: SharedArrayBuffer
 }
 
@@ -29,20 +31,35 @@ export type FromWorker =
   | { answer: Answered | undefined; spoiled: boolean }
 export type Answered = [seq: number, judgement: string, line: string | undefined]
 
+/**
+ * Milliseconds. An evaluation that took long may have much memory to give back, and all of the process waits while the
+ * kernel takes it: its denial goes out first.
+ */
+const LONG = 10
+const AFTERWARDS = 25
+
 const port = parentPort
 if (port) run(workerData as WorkerData)
 
 function run(given: WorkerData): void {
   const progress = createProgress(given.progress)
   let current = 0
-  const evaluator = createEvaluator(given.module, JSON.parse(given.data))
+  let started = Number.POSITIVE_INFINITY
+  const evaluator = createEvaluator(given.module, JSON.parse(given.data), () => {
+    const ms = performance.now() - started
+    if (ms > given.deadline) throw new TooLate(given.deadline)
+    progress.goesOn(ms)
+  })
   let keys: Keys | undefined = given.jwks === undefined ? undefined : readJwks(given.jwks)
   const judge = createJudge(given.settings, {
     keys: () => keys,
     evaluator,
     now: Date.now,
     newId,
-    evaluating: () => progress.evaluating(current),
+    evaluating() {
+      started = performance.now()
+      progress.evaluating(current)
+    },
   })
   // The first evaluations compile the code and take many times as long.
   for (const entrypoint of [given.settings.path, VISIBLE]) {
@@ -54,6 +71,11 @@ function run(given: WorkerData): void {
         evaluator.restore()
       }
     }
+  }
+
+  const anew = () => {
+    evaluator.restore()
+    port?.postMessage({ ready: true } satisfies FromWorker)
   }
 
   port?.on('message', (message: ToWorker) => {
@@ -79,9 +101,9 @@ function run(given: WorkerData): void {
     const spoiled = evaluator.spoiled()
     port?.postMessage({ answer, spoiled } satisfies FromWorker)
     if (!spoiled) return
-    // Nobody waits for this: the spare judges meanwhile.
-    evaluator.restore()
-    port?.postMessage({ ready: true } satisfies FromWorker)
+    // Nobody waits for this: a spare judges meanwhile.
+    if (performance.now() - started < LONG) anew()
+    else setTimeout(anew, AFTERWARDS)
   })
   port?.postMessage({ ready: true } satisfies FromWorker)
 }

@@ -3,6 +3,7 @@ import { NATIVES } from '../../../src/edge/judge/builtins/natives.ts'
 import { createEvaluator } from '../../../src/edge/judge/evaluator.ts'
 import { compilePolicy, FIRST_ID } from '../../../src/edge/judge/module/compile.ts'
 import { functionsOf } from '../../../src/edge/judge/module/functions.ts'
+import { withInterrupts } from '../../../src/edge/judge/module/interrupts.ts'
 import { withMemoLists } from '../../../src/edge/judge/module/memo.ts'
 import { ModuleError, sectionsOf } from '../../../src/edge/judge/module/reader.ts'
 import { rewritten } from '../../../src/edge/judge/module/rewrite.ts'
@@ -189,6 +190,66 @@ inner := n if n := doubled with input.n as doubled + 100
       }
       for (let i = 0; i < 3; i++)
         expect(evaluator.evaluate('t/answer', { n: 7 })).toEqual([{ result: answer }])
+    } finally {
+      await bundle.dispose()
+    }
+  })
+})
+
+describe('the host is asked whether to go on', () => {
+  const counted = ['opa_malloc', 'opa_value_iter']
+
+  test('by two functions, which go on as what they were', () => {
+    const before = functionsOf(sectionsOf(shipped))
+    const after = functionsOf(sectionsOf(withInterrupts(shipped, FIRST_ID)))
+    expect(after.named).toEqual(before.named)
+    const first = before.types.length - before.bodies.length
+    const different = before.bodies.flatMap((body, i) =>
+      Buffer.compare(body, after.bodies[i] as Uint8Array) === 0 ? [] : [i + first],
+    )
+    expect(different.sort()).toEqual(counted.flatMap((name) => before.named.get(name) ?? []).sort())
+    const natives = different.map((index) => Buffer.from(before.bodies[index - first] as Uint8Array))
+    const added = after.bodies.slice(before.bodies.length).map((body) => Buffer.from(body))
+    expect(added.sort(Buffer.compare)).toEqual(natives.sort(Buffer.compare))
+  })
+
+  test.each([
+    ['\x0aopa_malloc', '\x0aopa_strlen'],
+    ['\x0eopa_value_iter', '\x0eopa_array_free'],
+  ])('or the module is refused: without %j, and with another of that name', (name, other) => {
+    expect(() => withInterrupts(renamed(name, `${name.slice(0, -1)}_`), FIRST_ID)).toThrow(ModuleError)
+    expect(() => withInterrupts(renamed(other, name), FIRST_ID)).toThrow(`not one function ${name.slice(1)}`)
+  })
+
+  /** Loops that ask the host nothing themselves, some of which make nothing either. */
+  test.skipIf(noOpa).each([
+    ['a collection in a collection', 'count({1 | some x in input.many; some y in input.many; x == -y}) == 1'],
+    ['numbers without end', 'count(numbers.range(1, count(input.many) * 10000)) == 1'],
+    ['a set that grows', 'count({[x, y] | some x in input.many; some y in input.many}) == 1'],
+    ['texts', 'count([t | some x in input.many; some y in input.many; t := concat("", ["a", "b"])]) == 1'],
+  ])('while it is in %s', async (_what, rule) => {
+    const bundle = await buildBundle({
+      't.rego': `package t\n\n# METADATA\n# entrypoint: true\nanswer if ${rule}\n`,
+    })
+    try {
+      let asked = 0
+      let most = Number.POSITIVE_INFINITY
+      const goOn = () => {
+        if (++asked > most) throw new Error('no further')
+      }
+      const evaluator = createEvaluator(compilePolicy(await moduleOf(bundle.path)), {}, goOn)
+      const many = Array.from({ length: 5_000 }, (_, i) => i + 1)
+      // To load it is nobody's evaluation.
+      expect(asked).toBe(0)
+      most = 100
+      expect(() => evaluator.evaluate('t/answer', { many })).toThrow('no further')
+      expect(asked).toBe(101)
+      expect(evaluator.spoiled()).toBe(true)
+      most = 0
+      evaluator.restore()
+      expect(asked).toBe(101)
+      most = Number.POSITIVE_INFINITY
+      expect(evaluator.evaluate('t/answer', { many: [] })).toEqual([])
     } finally {
       await bundle.dispose()
     }

@@ -7,6 +7,7 @@ export const OP = {
   else: [0x05],
   end: [0x0b],
   return: [0x0f],
+  drop: [0x1a],
   eqz: [0x45],
   eq: [0x46],
   ne: [0x47],
@@ -182,14 +183,14 @@ export type Question = keyof typeof QUESTIONS
 export type Ask = readonly [question: Question, argument: number]
 
 /** `opa_builtinN(id, 0, arguments)`: how OPA's compiler asks the host. */
-const asksHost = (id: number, arity: number, dispatcher: number): number[] => [
+export const asksHost = (id: number, arity: number, dispatcher: number): number[] => [
   ...constant(id),
   ...constant(0),
   ...args(arity),
   ...call(dispatcher),
 ]
 
-const args = (arity: number): number[] => Array.from({ length: arity }, (_, i) => get(i)).flat()
+export const args = (arity: number): number[] => Array.from({ length: arity }, (_, i) => get(i)).flat()
 
 export const hostBody = (id: number, arity: number, dispatcher: number): Uint8Array =>
   body(0, asksHost(id, arity, dispatcher))

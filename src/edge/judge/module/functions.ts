@@ -45,6 +45,13 @@ export function functionsOf(sections: Section[]): Functions {
   return { arities, imported, types, bodies, globals, named }
 }
 
+/** Of the one function of that name. */
+export function indexOf({ named }: Functions, name: string): number {
+  const [index, twin] = named.get(name) ?? []
+  if (index === undefined || twin !== undefined) throw new ModuleError(`not one function ${name}`)
+  return index
+}
+
 function arityOf(from: Reader): number | undefined {
   if (from.byte() !== FUNCTION) throw new ModuleError('a type that is no function')
   const params = from.list((of) => of.byte())

@@ -1,20 +1,7 @@
-import {
-  body,
-  call,
-  constant,
-  get,
-  globalGet,
-  globalI32,
-  globalSet,
-  leb,
-  load,
-  OP,
-  set,
-  store,
-} from './code.ts'
-import { type Functions, functionsOf, SECTION } from './functions.ts'
-import { ModuleError, type Section, sectionsOf, whole } from './reader.ts'
-import { codeOf, joined, written } from './rewrite.ts'
+import { body, call, constant, get, globalGet, globalSet, load, OP, set, store } from './code.ts'
+import { type Functions, functionsOf, indexOf } from './functions.ts'
+import { ModuleError, sectionsOf } from './reader.ts'
+import { functionSections, oneGlobalMore, written } from './rewrite.ts'
 
 /** Of the first bytes of a list: where the one before it is, and the one after it, which is kept for the next `with`. */
 const [BEFORE, AFTER, PLACES] = [0, 4, 8]
@@ -31,7 +18,7 @@ const INIT = 'opa_memoize_init'
 export function withMemoLists(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const sections = sectionsOf(bytes)
   const functions = functionsOf(sections)
-  const { content, index } = oneGlobalMore(sections, functions)
+  const { content, index } = oneGlobalMore(sections, functions, 0)
   const bodies = [...functions.bodies]
   for (const [name, replacement] of Object.entries(memory(functions, index))) {
     // Without a `with` in the policy there is no `push` and no `pop`.
@@ -40,13 +27,8 @@ export function withMemoLists(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
     if (!bodies[place]) throw new ModuleError(`${name} is imported`)
     bodies[place] = replacement
   }
-  const code = codeOf(bodies)
-  return written(
-    sections.map(({ id, content: as }): Section => {
-      if (id === SECTION.global) return { id, content }
-      return { id, content: id === SECTION.code ? code : as }
-    }),
-  )
+  const types = functions.types.slice(-bodies.length)
+  return written(sections, { ...content, ...functionSections(types, bodies) })
 }
 
 /** By the name of the function in C, with `current` the global that has the list in use. */
@@ -88,17 +70,4 @@ function memory(functions: Functions, current: number): Record<string, Uint8Arra
     opa_memoize_insert: body(0, place, get(1), store(PLACES)),
     opa_memoize_get: body(0, place, load(PLACES)),
   }
-}
-
-function indexOf({ named }: Functions, name: string): number {
-  const [index, twin] = named.get(name) ?? []
-  if (index === undefined || twin !== undefined) throw new ModuleError(`not one function ${name}`)
-  return index
-}
-
-/** The section of globals with one at its end, and the index of that. */
-function oneGlobalMore(sections: Section[], { globals }: Functions): { content: Uint8Array; index: number } {
-  const there = sections.find(({ id }) => id === SECTION.global)?.content
-  const [count, others] = whole(there, (from) => [from.u32(), from.rest()] as const)
-  return { content: joined([leb(count + 1), others, globalI32(0)]), index: globals + count }
 }

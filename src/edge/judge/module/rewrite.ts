@@ -1,6 +1,6 @@
-import { type Ask, guardedBody, hostBody, leb, QUESTIONS, type Question } from './code.ts'
+import { type Ask, globalI32, guardedBody, hostBody, leb, QUESTIONS, type Question } from './code.ts'
 import { type Functions, functionsOf, SECTION } from './functions.ts'
-import { MAGIC, ModuleError, type Section, sectionsOf } from './reader.ts'
+import { MAGIC, ModuleError, type Section, sectionsOf, whole } from './reader.ts'
 
 /** A function of the module's C that the host answers in its place. */
 export type Replaced = {
@@ -53,21 +53,12 @@ export function rewritten(bytes: Uint8Array, replaced: readonly Replaced[]): Uin
       ? guardedBody(id, arity, dispatcher, when, helper, add(type, native))
       : hostBody(id, arity, dispatcher)
   }
-  const count = functions.bodies.length + added.length
-  if (count > MOST_FUNCTIONS) throw new ModuleError(`more than ${MOST_FUNCTIONS} functions`)
   const types = [...functions.types.slice(first), ...added.map(({ type }) => type)]
-  return written(
-    sections.map((section): Section => {
-      if (section.id === SECTION.function)
-        return { id: section.id, content: joined([leb(count), ...types.map(leb)]) }
-      if (section.id !== SECTION.code) return section
-      return { id: section.id, content: codeOf([...bodies, ...added.map(({ body }) => body)]) }
-    }),
-  )
+  return written(sections, functionSections(types, [...bodies, ...added.map(({ body }) => body)]))
 }
 
 /** `opa_builtinN`: the number, a context that is not used, and the arguments. */
-function dispatcherOf({ imported, types, arities }: Functions, arity: number): number {
+export function dispatcherOf({ imported, types, arities }: Functions, arity: number): number {
   const index = imported.get(`opa_builtin${arity}`)
   const type = index === undefined ? undefined : types[index]
   if (index === undefined || type === undefined || arities[type] !== arity + 2)
@@ -81,12 +72,39 @@ function unaryType({ arities }: Functions): number {
   return type
 }
 
-/** The content of a section of code. */
-export const codeOf = (bodies: readonly Uint8Array[]): Uint8Array =>
-  joined([leb(bodies.length), ...bodies.flatMap((body) => [leb(body.length), body])])
+/** What a section has in it now, by its number. */
+export type Contents = { readonly [section: number]: Uint8Array }
 
-export const written = (sections: Section[]): Uint8Array<ArrayBuffer> =>
-  joined([MAGIC, ...sections.flatMap(({ id, content }) => [[id], leb(content.length), content])])
+/** @param types of the module's own functions, in the order of the bodies */
+export function functionSections(types: readonly number[], bodies: readonly Uint8Array[]): Contents {
+  if (bodies.length > MOST_FUNCTIONS) throw new ModuleError(`more than ${MOST_FUNCTIONS} functions`)
+  return {
+    [SECTION.function]: joined([leb(types.length), ...types.map(leb)]),
+    [SECTION.code]: joined([leb(bodies.length), ...bodies.flatMap((body) => [leb(body.length), body])]),
+  }
+}
+
+/** A variable of 32 bits at the end of the module's own, and its index. */
+export function oneGlobalMore(
+  sections: Section[],
+  { globals }: Functions,
+  value: number,
+): { content: Contents; index: number } {
+  const there = sections.find(({ id }) => id === SECTION.global)?.content
+  const [count, others] = whole(there, (from) => [from.u32(), from.rest()] as const)
+  const content = joined([leb(count + 1), others, globalI32(value)])
+  return { content: { [SECTION.global]: content }, index: globals + count }
+}
+
+/** The module with other contents in some of its sections. */
+export const written = (sections: Section[], contents: Contents): Uint8Array<ArrayBuffer> =>
+  joined([
+    MAGIC,
+    ...sections.flatMap(({ id, content }) => {
+      const now = contents[id] ?? content
+      return [[id], leb(now.length), now]
+    }),
+  ])
 
 export function joined(parts: readonly (readonly number[] | Uint8Array)[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
