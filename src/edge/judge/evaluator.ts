@@ -137,7 +137,7 @@ const noTime = (): never => {
  * One policy with its data, in this thread. After any throw the instance is replaced: an abort leaves the stack of
  * the module where it was, and enough of them kill it for good.
  * @param data the document, or its JSON
- * @param goOn called again and again while it evaluates: what it throws ends the evaluation
+ * @param goOn called again and again while it evaluates, and at its end: what it throws ends the evaluation
  */
 export function createEvaluator(
   module: WebAssembly.Module,
@@ -174,7 +174,12 @@ export function createEvaluator(
         exports.opa_eval_ctx_set_data(context, policy.data)
         exports.opa_eval_ctx_set_entrypoint(context, id)
         exports.eval(context)
-        return readAnswers(own.read(exports.opa_value_dump(exports.opa_eval_ctx_get_result(context))))
+        const answers = readAnswers(
+          own.read(exports.opa_value_dump(exports.opa_eval_ctx_get_result(context))),
+        )
+        // What has not asked for a while must not come in late.
+        goOn()
+        return answers
       } catch (thrown) {
         policy = undefined
         throw thrown instanceof Error ? thrown : new Error('the evaluation failed')

@@ -62,9 +62,14 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
         : { kind: 'unavailable', fault: 'visible_undecided' }
     }
     const decision = readDecision(answer.answers)
-    const error =
-      answer.error ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
     const more = { eval_ns, ...(jti && { jti }) }
+    const late = ({ message: error }: TooLate): Judgement => {
+      const judged = decided(settings, ports, question, input, policyError(), { ...more, error, brief: true })
+      return { ...judged, ...assertion }
+    }
+    if (answer.error instanceof TooLate) return late(answer.error)
+    const error =
+      answer.error?.message ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
     const told = { ...more, ...(error && { error }) }
     try {
       const judged = decided(
@@ -80,8 +85,7 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
     } catch (thrown) {
       // What is recorded is judged under the same deadline.
       if (!(thrown instanceof TooLate)) throw thrown
-      const late = { ...more, error: thrown.message }
-      return { ...decided(settings, ports, question, input, policyError(), late), ...assertion }
+      return late(thrown)
     }
   }
 }
@@ -168,10 +172,10 @@ function evaluate(
   evaluator: Evaluator,
   entrypoint: string,
   input: Input,
-): { answers?: unknown; error?: string } {
+): { answers?: unknown; error?: Error } {
   try {
     return { answers: evaluator.evaluate(entrypoint, input) }
   } catch (thrown) {
-    return { error: thrown instanceof Error ? thrown.message : 'the evaluation failed' }
+    return { error: thrown instanceof Error ? thrown : new Error('the evaluation failed') }
   }
 }

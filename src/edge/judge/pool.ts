@@ -1,10 +1,8 @@
-import { parseExact, parseStrict } from '../../mcp/strict-json.ts'
-import { policyError } from '../../pdp/decision.ts'
-import { type Identity, identityFromClaims } from '../../pdp/identity.ts'
+import { parseExact } from '../../mcp/strict-json.ts'
+import type { Identity } from '../../pdp/identity.ts'
 import type { Judgement, Question } from '../../pep/ports.ts'
-import { newId } from '../id.ts'
-import { decided } from './judge.ts'
 import { type Step, TooLate } from './progress.ts'
+import { stoppedJudgement, verifiedIdentity } from './stopped.ts'
 import { claimed, createStrikes, STRIKES } from './strikes.ts'
 import { type Job, startThread, type Thread, type ThreadEvents } from './thread.ts'
 import type { Answered, WorkerData } from './worker.ts'
@@ -40,12 +38,10 @@ export type PoolSettings = {
 const BATCH = 32
 /** Milliseconds that the others wait for one evaluation, many times what one takes; then they go to a spare. */
 const PATIENCE = 10
-/** Milliseconds past its deadline in which an evaluation ends itself, unless it is in one builtin for long. */
+/** Milliseconds after its denial in which an evaluation ends itself, if it asks whether to go on; else it is stopped. */
 const GRACE = 20
 /** Threads that stand by warm: as many as one identity may have stopped before it waits, less the one that judges. */
 const SPARES = STRIKES - 1
-/** Milliseconds from a thread that was stopped to the next: its start takes a processor, and the denial goes first. */
-const REFILL = 30
 /** Milliseconds after which a thread is started again that ended before it was ready; doubled each time. */
 const RESTART = { first: 100, most: 30_000 }
 
@@ -56,13 +52,14 @@ type Next = { crew: Crew; taken: () => void; failed: (why: string) => void }
 /**
  * One thread judges, others stand by warm. Questions that come while a message is away are sent together when it
  * returns. An evaluation that takes longer than `PATIENCE` is left alone with its thread, and all others go to a
- * spare; when it passes its deadline, the thread is stopped and that question is denied. So they do while a thread
- * that an abort has spoiled makes itself anew. Nobody has two threads at once, nor the last one after a strike.
+ * spare; when it passes its deadline, that question is denied. The evaluation then ends itself, or is stopped with its
+ * thread. All go to a spare, too, while a thread that an abort or its deadline has spoiled makes itself anew. Nobody has two threads at once, nor the last one after a strike.
  * Another policy comes with threads of its own; a question is answered by one policy, whole. Without a policy every
  * question is `no_bundle`.
  */
 export async function createPool(settings: PoolSettings, first?: Judging): Promise<Pool> {
   let { jwks } = settings
+  const late = new TooLate(settings.deadline).message
   let seq = 0
   let failed = 0
   let replaced = 0
@@ -94,7 +91,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
 
   const events: ThreadEvents = {
     ready(thread, first) {
-      // One that an abort had spoiled says nothing of those that cannot start.
+      // One that was spoiled says nothing of those that cannot start.
       if (first && crew && isOfCrew(thread)) {
         crew.failures = 0
         fill(crew)
@@ -112,6 +109,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
         next = undefined
         failed(why)
       } else if (crew && isOfCrew(thread)) {
+        if (thread.state !== 'starting') replaced++
         if (thread.jobs.length > 0) return replace(crew, thread, thread.progress.step(), why)
         crew.threads = crew.threads.filter((other) => other !== thread)
         again(crew, thread.state === 'starting')
@@ -145,7 +143,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const { taken } = next
     crew = next.crew
     next = undefined
-    const left = old.flatMap((thread) => thread.jobs)
+    const left = old.flatMap((thread) => thread.jobs.filter((job) => !job.denied))
     for (const thread of old) stop(thread)
     taken()
     fill(crew)
@@ -183,7 +181,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   const ownerOf = (job: Job): string => (job.owner ??= claimed(job.question.who))
 
   const struck = (identity: Identity | undefined) => {
-    failed++
+    if (identity) failed++
     strikes.add(identity)
   }
 
@@ -220,7 +218,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const job = message.answer && answered(thread, message.answer)
     if (!('spoiled' in message)) return
     clearTimeout(thread.watch)
-    if (message.spoiled && job) struck(verifiedIdentity(by, job.question))
+    if (message.spoiled && job) struck(verifiedIdentity(by.judging.settings, job.question))
     thread.state = message.spoiled ? 'spoiled' : 'ready'
     waiting = [...thread.jobs.splice(0), ...waiting]
     send()
@@ -229,7 +227,7 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   const answered = (thread: Thread, [of, text, line]: Answered): Job | undefined => {
     const at = thread.jobs.findIndex((job) => job.seq === of)
     const [job] = at < 0 ? [] : thread.jobs.splice(at, 1)
-    if (!job) return undefined
+    if (!job || job.denied) return undefined
     const judged = parseExact(text) as unknown as Judgement
     if (judged.kind === 'decided') judged.line = line as typeof judged.line
     job.resolve(judged)
@@ -245,9 +243,13 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     // Another policy took over in that moment: what it was at is asked of that one.
     if (!threads.has(thread)) return
     const { deadline } = settings
-    if (thread.state === 'slow' && step.ms >= deadline + (step.silent < PATIENCE ? GRACE : 0))
-      return replace(by, thread, step, new TooLate(deadline).message)
-    const until = thread.state !== 'slow' ? patience : step.ms < deadline ? deadline : deadline + GRACE
+    const over = step.ms - deadline
+    if (thread.state === 'slow' && over >= 0) deny(by, thread, step, late)
+    if (thread.state === 'slow' && over >= GRACE) {
+      replaced++
+      return replace(by, thread, step, late)
+    }
+    const until = thread.state !== 'slow' ? patience : over < 0 ? deadline : deadline + GRACE
     thread.watch = setTimeout(look, Math.max(1, until - step.ms), by, thread)
   }
 
@@ -259,37 +261,25 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     send()
   }
 
-  const replace = (by: Crew, thread: Thread, { seq: at, phase }: Step, why: string) => {
-    replaced++
-    const { jobs } = thread
+  /** Whatever the thread still says of it. */
+  const deny = (by: Crew, { jobs }: Thread, { seq: at, phase }: Step, why: string) => {
+    const job = phase === 'idle' ? undefined : jobs.find(({ seq }) => seq === at)
+    if (!job || job.denied) return
+    job.denied = true
+    const { settings: how } = by.judging
+    const identity = phase === 'evaluating' ? verifiedIdentity(how, job.question) : undefined
+    struck(identity)
+    job.resolve(stoppedJudgement(how, job.question, identity, settings.deadline, why))
+  }
+
+  const replace = (by: Crew, thread: Thread, step: Step, why: string) => {
     stop(thread)
     by.threads = by.threads.filter((other) => other !== thread)
-    const culprit = phase === 'idle' ? undefined : jobs.find((job) => job.seq === at)
-    anew(jobs.filter((job) => job !== culprit))
-    if (culprit) culprit.resolve(stopped(by, culprit.question, phase === 'evaluating', why))
+    deny(by, thread, step, why)
+    anew(thread.jobs.filter((job) => !job.denied))
     // Else one that could not start is started again in its time.
-    if (by.failures === 0) setTimeout(fill, REFILL, by).unref()
+    if (by.failures === 0) fill(by)
     send()
-  }
-
-  /** The judgement of a question whose evaluation was stopped. The identity is believed only past its verification. */
-  const stopped = (by: Crew, question: Question, verified: boolean, why: string): Judgement => {
-    const identity = verified ? verifiedIdentity(by, question) : undefined
-    struck(identity)
-    if (question.ask === 'visible') return { kind: 'unavailable', fault: 'visible_undecided' }
-    if (!identity) return { kind: 'unavailable', fault: 'queue_full' }
-    const ports = { now: Date.now, newId }
-    const more = { eval_ns: settings.deadline * 1e6, error: why, brief: true }
-    return decided(by.judging.settings, ports, question, { ...question.draft, identity }, policyError(), more)
-  }
-
-  const verifiedIdentity = (by: Crew, { who }: Question): Identity | undefined => {
-    if ('identity' in who) return who.identity
-    const claims = parseStrict(Buffer.from(who.assertion.split('.')[1] ?? '', 'base64url').toString('utf8'))
-    const { expected } = by.judging.settings
-    if (!claims.ok || !expected) return undefined
-    const read = identityFromClaims(claims.value, expected, Math.floor(Date.now() / 1000))
-    return read.ok ? read.identity : undefined
   }
 
   const pool: Pool = {

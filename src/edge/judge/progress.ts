@@ -1,5 +1,5 @@
-/** What a judging thread is at. Milliseconds: `ms` of the present step so far, 0 when idle; `silent` since it last said that it goes on. */
-export type Step = { seq: number; phase: Phase; ms: number; silent: number }
+/** What a judging thread is at. `ms`: how long the present step has run, 0 when idle. */
+export type Step = { seq: number; phase: Phase; ms: number }
 export type Phase = (typeof PHASES)[number]
 
 /** Why a question is denied whose evaluation was ended. */
@@ -22,17 +22,12 @@ const pack = (seq: number, phase: Phase) => BigInt(seq) * PER_QUESTION + BigInt(
  * Where a judging thread is, in memory that it shares with the main thread, which can so look on while an evaluation
  * runs and never ends. The question, the phase and whether the rest was handed over are one word: it is whole.
  */
-export function createProgress(shared = new SharedArrayBuffer(24)) {
-  const words = new BigInt64Array(shared, 0, 2)
-  /** milliseconds of the present step after which it last said that it goes on */
-  const going = new Float64Array(shared, 16, 1)
+export function createProgress(shared = new SharedArrayBuffer(16)) {
+  const words = new BigInt64Array(shared)
   const at = () => Atomics.load(words, AT)
   const swap = (from: bigint, to: bigint) => Atomics.compareExchange(words, AT, from, to) === from
   // The clock of `hrtime` is one for all threads.
-  const now = () => {
-    going[0] = 0
-    Atomics.store(words, STARTED, process.hrtime.bigint())
-  }
+  const now = () => Atomics.store(words, STARTED, process.hrtime.bigint())
 
   return {
     shared,
@@ -51,10 +46,6 @@ export function createProgress(shared = new SharedArrayBuffer(24)) {
       if (!swap(verifying, pack(seq, 'evaluating')))
         Atomics.store(words, AT, pack(seq, 'evaluating') | HANDED)
     },
-    /** So many milliseconds after its start, the evaluation goes on. */
-    goesOn(ms: number): void {
-      going[0] = ms
-    },
     idle(): void {
       Atomics.store(words, AT, 0n)
     },
@@ -63,12 +54,12 @@ export function createProgress(shared = new SharedArrayBuffer(24)) {
     step(): Step {
       const word = at()
       const phase = PHASES[Number(word & 3n)] ?? 'idle'
-      if (phase === 'idle') return { seq: 0, phase, ms: 0, silent: 0 }
+      if (phase === 'idle') return { seq: 0, phase, ms: 0 }
       const ms = Number(process.hrtime.bigint() - Atomics.load(words, STARTED)) / 1e6
-      return { seq: Number(word / PER_QUESTION), phase, ms, silent: ms - (going[0] ?? 0) }
+      return { seq: Number(word / PER_QUESTION), phase, ms }
     },
     /** The main thread takes back all but this step's question. @returns false if the thread has gone on meanwhile */
-    handOver({ seq, phase }: Pick<Step, 'seq' | 'phase'>): boolean {
+    handOver({ seq, phase }: Step): boolean {
       const word = pack(seq, phase)
       return swap(word, word | HANDED)
     },

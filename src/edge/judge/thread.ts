@@ -9,6 +9,8 @@ export type Job = {
   question: Question
   text: string
   attempts: number
+  /** its evaluation passed its deadline, and it has its answer */
+  denied?: true
   /** who claims to ask, once somebody wanted to know */
   owner?: string
   resolve: (judged: Judgement) => void
@@ -29,7 +31,7 @@ export type Thread = {
 }
 
 export type ThreadEvents = {
-  /** `first`: it has started; else it has made anew what an abort had spoiled */
+  /** `first`: it has started; else it has made anew what was spoiled */
   ready: (thread: Thread, first: boolean) => void
   answer: (thread: Thread, message: Exclude<FromWorker, { ready: true }>) => void
   /** by itself, or by an error that nothing in it caught */

@@ -14,7 +14,7 @@ export type WorkerData = {
   data: string
   settings: JudgeSettings
   jwks: string | undefined
-  /** milliseconds for one evaluation; it ends itself then, unless it is in one builtin for longer */
+  /** milliseconds for one evaluation; it ends itself then, if it asks whether to go on */
   deadline: number
   progress: SharedArrayBuffer
 }
@@ -46,9 +46,7 @@ function run(given: WorkerData): void {
   let current = 0
   let started = Number.POSITIVE_INFINITY
   const evaluator = createEvaluator(given.module, JSON.parse(given.data), () => {
-    const ms = performance.now() - started
-    if (ms > given.deadline) throw new TooLate(given.deadline)
-    progress.goesOn(ms)
+    if (performance.now() - started > given.deadline) throw new TooLate(given.deadline)
   })
   let keys: Keys | undefined = given.jwks === undefined ? undefined : readJwks(given.jwks)
   const judge = createJudge(given.settings, {
@@ -101,7 +99,7 @@ function run(given: WorkerData): void {
     const spoiled = evaluator.spoiled()
     port?.postMessage({ answer, spoiled } satisfies FromWorker)
     if (!spoiled) return
-    // Nobody waits for this: a spare judges meanwhile.
+    // Meanwhile a spare judges, if one is free.
     if (performance.now() - started < LONG) anew()
     else setTimeout(anew, AFTERWARDS)
   })

@@ -11,11 +11,11 @@ import { buildBundle, noOpa } from '../../support/policy.ts'
 
 const { loadPolicySync } = (sdk as unknown as { default: typeof sdk }).default
 
-async function evaluatorOf(rules: string, data: object = {}) {
+async function evaluatorOf(rules: string, data: object = {}, goOn?: () => void) {
   const text = `package t\n\n# METADATA\n# entrypoint: true\nanswer := ${rules}\n`
   const bundle = await buildBundle({ 't.rego': text })
   try {
-    return createEvaluator(compilePolicy(await moduleOf(bundle.path)), data)
+    return createEvaluator(compilePolicy(await moduleOf(bundle.path)), data, goOn)
   } finally {
     await bundle.dispose()
   }
@@ -67,6 +67,21 @@ describe.skipIf(noOpa)('the binding', () => {
     ])
     expect(() => evaluator.evaluate('t/answer', { ...ns, layout: 'RFC1123' })).toThrow('time.format')
     expect(evaluator.spoiled()).toBe(true)
+  })
+
+  test('whether to go on is asked with each builtin and at the end; what says no spoils the evaluator', async () => {
+    let asked = 0
+    let most = Number.POSITIVE_INFINITY
+    const evaluator = await evaluatorOf('urlquery.decode(input.x)', {}, () => {
+      if (++asked > most) throw new Error('no further')
+    })
+    expect(asked).toBe(0)
+    expect(evaluator.evaluate('t/answer', { x: 'a%20b' })).toEqual([{ result: 'a b' }])
+    expect(asked).toBe(2)
+    most = 3
+    expect(() => evaluator.evaluate('t/answer', { x: 'a' })).toThrow('no further')
+    expect(asked).toBe(4)
+    expect(() => evaluator.evaluate('t/answer', { x: 'a' })).toThrow('spoiled')
   })
 
   test('regular expressions take linear time', async () => {

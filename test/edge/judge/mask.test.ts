@@ -1,5 +1,9 @@
 // The policy's own mask and drop, in the real program: what they say is done, and what they cannot say hides the input.
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Evaluator } from '../../../src/edge/judge/evaluator.ts'
+import { createJudge, type JudgeSettings } from '../../../src/edge/judge/judge.ts'
+import { TooLate } from '../../../src/edge/judge/progress.ts'
 import { startDemoServer } from '../../../tools/demo/server.ts'
 import { createIssuer, people } from '../../support/assertions.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
@@ -117,6 +121,65 @@ describe.skipIf(noOpa)('mask and drop', () => {
     })
     expect(sidecar.spool()).not.toContain('CANARY')
   })
+
+  test.each(['system/log/mask', 'system/log/drop'])(
+    '%s that passes the deadline: what was allowed is denied',
+    (slow) => {
+      const evaluator: Evaluator = {
+        evaluate(entrypoint) {
+          if (entrypoint === slow) throw new TooLate(300)
+          const decision = { allow: true, reasons: [], audit: 'best_effort' }
+          return entrypoint === 'mcp/main/decision' ? [{ result: decision }] : [{ result: [] }]
+        },
+        spoiled: () => false,
+        restore: () => undefined,
+        entrypoints: ['mcp/main/decision', 'system/log/mask', 'system/log/drop'],
+      }
+      const settings: JudgeSettings = {
+        expected: undefined,
+        origin: { labels: {}, bundles: {} },
+        path: 'mcp/main/decision',
+        digestKey: Buffer.from('k'),
+        masks: true,
+        digests: {},
+      }
+      const ports = {
+        keys: () => undefined,
+        evaluator,
+        now: Date.now,
+        newId: () => 'id',
+        evaluating: () => undefined,
+      }
+      const judged = createJudge(
+        settings,
+        ports,
+      )({
+        ask: 'decision',
+        who: { identity: { source: 'configured', subject: 'alice', groups: [], claims: {} } },
+        draft: {
+          decision_id: 'd',
+          time: '',
+          time_ms: 0,
+          server: 's',
+          protocol_version: '2025-11-25',
+          direction: 'to_server',
+          kind: 'request',
+          method: 'tools/call',
+          arguments: { title: 'CANARY' },
+          params: {},
+          http: {},
+        },
+        trace: {},
+      })
+      expect(judged).toMatchObject({
+        kind: 'decided',
+        decision: { allow: false, reasons: [{ code: 'policy_error' }] },
+      })
+      const text = JSON.stringify(judged)
+      expect(text).toContain('passed its deadline of 300 ms')
+      expect(text).not.toContain('CANARY')
+    },
+  )
 
   test('drop: a best-effort allow only', async () => {
     const [first, ...rest] = await added(

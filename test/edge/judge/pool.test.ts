@@ -146,6 +146,19 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     },
   )
 
+  test('nothing runs on once it is closed', async () => {
+    const workers: Worker[] = []
+    const keep = (worker: Worker) => void workers.push(worker)
+    process.on('worker', keep)
+    const pool = await startWarm({})
+    expect(codes(await pool.judge(question('stuck')))).toEqual(['policy_error'])
+    await expect.poll(() => pool.replaced(), { timeout: 5_000, interval: 1 }).toBe(1)
+    await pool.close()
+    process.off('worker', keep)
+    expect(workers.length).toBeGreaterThanOrEqual(3)
+    expect(workers.filter(({ threadId }) => threadId !== -1)).toEqual([])
+  })
+
   test('an evaluation that takes long holds up nobody: not what was sent with it, nor what comes later', async () => {
     const pool = await start({ deadline: LONG })
     let settled = false
@@ -238,7 +251,7 @@ describe.skipIf(noOpa)('the judging threads', async () => {
     expect(codes((await loop) as Judgement)).toEqual(['policy_error'])
     // By the time that this has ended, all that could come of the first has.
     expect(codes(await pool.judge(question('stuck', {}, bob)))).toEqual(['policy_error'])
-    expect(pool.replaced()).toBe(2)
+    await expect.poll(() => pool.replaced(), { timeout: 5_000 }).toBe(2)
     expect(codes(await pool.judge(question('conflict')))).toEqual(['policy_error'])
     // Two strikes.
     expect(allowed(await pool.judge(question('allow')))).toBe(true)

@@ -4,7 +4,7 @@ import { createProgress } from '../../../src/edge/judge/progress.ts'
 test('both sides see one step, and how long it has run', async () => {
   const main = createProgress()
   const thread = createProgress(main.shared)
-  expect(main.step()).toEqual({ seq: 0, phase: 'idle', ms: 0, silent: 0 })
+  expect(main.step()).toEqual({ seq: 0, phase: 'idle', ms: 0 })
   expect(thread.begin(7)).toBe(true)
   expect(main.step()).toMatchObject({ seq: 7, phase: 'verifying' })
   thread.evaluating(7)
@@ -13,25 +13,7 @@ test('both sides see one step, and how long it has run', async () => {
   expect(step).toMatchObject({ seq: 7, phase: 'evaluating' })
   expect(step.ms).toBeGreaterThanOrEqual(19)
   thread.idle()
-  expect(main.step()).toEqual({ seq: 0, phase: 'idle', ms: 0, silent: 0 })
-})
-
-test('a thread that says that it goes on is not silent, until it takes up something else', async () => {
-  const main = createProgress()
-  const thread = createProgress(main.shared)
-  const pause = () => new Promise((resolve) => setTimeout(resolve, 30))
-  thread.begin(1)
-  thread.evaluating(1)
-  await pause()
-  expect(main.step().silent).toBeGreaterThanOrEqual(29)
-  thread.goesOn(main.step().ms)
-  expect(main.step().silent).toBeLessThan(20)
-  await pause()
-  expect(main.step().silent).toBeGreaterThanOrEqual(29)
-  thread.begin(2)
-  await pause()
-  const { ms, silent } = main.step()
-  expect(silent).toBe(ms)
+  expect(main.step()).toEqual({ seq: 0, phase: 'idle', ms: 0 })
 })
 
 test('what was handed over is not taken up; what is under way goes on', () => {

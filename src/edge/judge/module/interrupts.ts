@@ -4,8 +4,9 @@ import { ModuleError, sectionsOf } from './reader.ts'
 import { dispatcherOf, functionSections, oneGlobalMore, written } from './rewrite.ts'
 
 /**
- * What is called again and again by all that takes long: a rule goes through a collection by `opa_value_iter` (OPA's
- * internal/compiler/wasm), and whatever makes a value asks for its memory. With the arguments of each.
+ * What is called again and again by nearly all that takes long: a rule goes through a collection by `opa_value_iter`
+ * (OPA's internal/compiler/wasm), and whatever makes a value asks for its memory. What calls neither (sorting one long
+ * list, functions that only compare) does not ask. With the arguments of each.
  */
 const COUNTED = { opa_value_iter: 2, opa_malloc: 1 }
 /** Calls of these between two questions to the host: some ten microseconds, of which one question is a hundredth. */
