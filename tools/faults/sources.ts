@@ -21,7 +21,7 @@ const run = promisify(execFile)
 const POISON = `answer := {"allow": input.tool.name != "evil"} if not input.arguments.how
 answer := {"allow": true} if {input.arguments.how == "loop"; count([1 | some x in numbers.range(1, 3000); some y in numbers.range(1, 3000); x == y + 1]) > 0}
 answer := {"allow": true} if {input.arguments.how == "memory"; count([x | some a in numbers.range(1, 100000); x := numbers.range(1, 1000)]) > 0}
-answer := {"allow": true} if {input.arguments.how == "sort"; count(sort([x | some a in numbers.range(1, 40000); x := (a * 7919) % 40009])) > 0}
+answer := {"allow": true} if {input.arguments.how == "sort"; count(sort(numbers.range(40000, 1))) > 0}
 answer := {"allow": true} if input.arguments.how == "conflict"
 answer := {"allow": false} if input.arguments.how == "conflict"
 answer := "yes" if input.arguments.how == "string"

@@ -19,7 +19,7 @@ conflict := true if input.arguments
 conflict := false if input.arguments.how
 answer := {"allow": count(products) > 0} if how == "loop"
 answer := {"allow": count(sorted) > 0} if how == "stuck"
-sorted := sort([x | some a in numbers.range(1, 40000); x := (a * 7919) % 40009])
+sorted := sort(numbers.range(40000, 1))
 products := [1 | some a in numbers.range(1, 4000); some b in numbers.range(1, 4000); a * b == 17]
 `
 /** Long beside what a machine that has much else to do takes for a quick one. */

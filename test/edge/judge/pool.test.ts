@@ -1,5 +1,5 @@
 import type { Worker } from 'node:worker_threads'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { createPool, type Judging, type Pool } from '../../../src/edge/judge/pool.ts'
 import type { FromWorker } from '../../../src/edge/judge/worker.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
@@ -21,7 +21,7 @@ conflict := false if input.arguments.how
 answer := {"allow": count(products) > 0} if how == "loop"
 products := [1 | some a in numbers.range(1, 4000); some b in numbers.range(1, 4000); a * b == 17]
 answer := {"allow": count(sorted) > 0} if how == "stuck"
-sorted := sort([x | some a in numbers.range(1, 40000); x := (a * 7919) % 40009])
+sorted := sort(numbers.range(40000, 1))
 answer := {"allow": count(memory) > 0} if how == "memory"
 memory := [s | some a in numbers.range(1, 100000); s := concat("", [input.arguments.text, sprintf("%d", [a])])]
 `
@@ -87,8 +87,9 @@ describe.skipIf(noOpa)('the judging threads', async () => {
       process.off('worker', count)
     }
   }
+  // What one has left to do must not be counted in the next.
+  afterEach(() => Promise.all(pools.splice(0).map((pool) => pool.close())))
   afterAll(async () => {
-    await Promise.all(pools.map((pool) => pool.close()))
     await bundle?.dispose()
     await lax?.dispose()
   })
