@@ -62,30 +62,23 @@ export function createJudge(settings: JudgeSettings, ports: JudgePorts): (questi
         : { kind: 'unavailable', fault: 'visible_undecided' }
     }
     const decision = readDecision(answer.answers)
-    const more = { eval_ns, ...(jti && { jti }) }
-    const late = ({ message: error }: TooLate): Judgement => {
-      const judged = decided(settings, ports, question, input, policyError(), { ...more, error, brief: true })
-      return { ...judged, ...assertion }
+    const judged = (
+      by: Decision,
+      why: { error?: string; brief?: boolean },
+      evaluator?: Evaluator,
+    ): Judgement => {
+      const more = { eval_ns, ...(jti && { jti }), ...why }
+      return { ...decided(settings, ports, question, input, by, more, evaluator), ...assertion }
     }
-    if (answer.error instanceof TooLate) return late(answer.error)
-    const error =
-      answer.error?.message ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
-    const told = { ...more, ...(error && { error }) }
     try {
-      const judged = decided(
-        settings,
-        ports,
-        question,
-        input,
-        decision ?? policyError(),
-        told,
-        ports.evaluator,
-      )
-      return { ...judged, ...assertion }
+      if (answer.error instanceof TooLate) throw answer.error
+      const error =
+        answer.error?.message ?? (decision ? undefined : 'the policy gave no decision of the contract’s form')
+      return judged(decision ?? policyError(), error ? { error } : {}, ports.evaluator)
     } catch (thrown) {
       // What is recorded is judged under the same deadline.
       if (!(thrown instanceof TooLate)) throw thrown
-      return late(thrown)
+      return judged(policyError(), { error: thrown.message, brief: true })
     }
   }
 }

@@ -9,8 +9,9 @@ import type { BundleError } from '../../../src/edge/bundles/failure.ts'
 import type { BundleSettings } from '../../../src/edge/bundles/settings.ts'
 import type { Policy } from '../../../src/edge/judge/bundle.ts'
 import { createPool, type Judging, type Pool } from '../../../src/edge/judge/pool.ts'
-import type { Judgement, Question } from '../../../src/pep/ports.ts'
+import type { Judgement } from '../../../src/pep/ports.ts'
 import { allowing, dataBundle } from '../../support/bundles.ts'
+import { questionOf, settingsOf } from '../../support/judging.ts'
 import { buildBundle, noOpa } from '../../support/policy.ts'
 
 const PATH = 'mcp/main/decision'
@@ -20,34 +21,11 @@ afterAll(() => rm(folder, { recursive: true }))
 const judgingBy = ({ module, data, revisions, masks }: Policy): Judging => ({
   module,
   data,
-  settings: {
-    expected: undefined,
-    origin: { labels: {}, bundles: revisions },
-    path: PATH,
-    digestKey: Buffer.from('k'),
-    masks,
-    digests: {},
-  },
+  settings: { ...settingsOf(revisions), masks },
 })
 let n = 0
-const question = (tool: string): Question => ({
-  ask: 'decision',
-  who: { identity: { source: 'configured', subject: 'alice', groups: [], claims: {} } },
-  draft: {
-    decision_id: `d-${++n}`,
-    time: '',
-    time_ms: 0,
-    server: 's',
-    protocol_version: '2025-11-25',
-    direction: 'to_server',
-    kind: 'request',
-    method: 'tools/call',
-    tool: { name: tool, declared: 'unknown' },
-    params: {},
-    http: {},
-  },
-  trace: {},
-})
+const question = (tool: string) =>
+  questionOf({ decision_id: `d-${++n}`, tool: { name: tool, declared: 'unknown' } })
 const answerOf = (judged: Judgement) =>
   judged.kind === 'decided'
     ? { allow: judged.decision.allow, code: judged.decision.reasons[0]?.code, revision: judged.revision }

@@ -1,40 +1,23 @@
 import { expect, test } from 'vitest'
 import { besideCandidate, type CandidatePorts, type Flip } from '../../../src/edge/bundles/candidate.ts'
 import { decisionEvent, finishLine, type OpenLine } from '../../../src/log/event.ts'
-import type { Judgement, Question } from '../../../src/pep/ports.ts'
+import type { Judgement } from '../../../src/pep/ports.ts'
+import { alice, questionOf } from '../../support/judging.ts'
 import type { Parsed } from '../../support/raw.ts'
 
 const origin = { labels: {}, bundles: { mcp: { revision: 'now' } } }
-const identity = { source: 'configured' as const, subject: 'alice', groups: [], claims: {} }
-const question: Question = {
-  ask: 'decision',
-  who: { identity },
-  draft: {
-    decision_id: 'd-1',
-    time: '',
-    time_ms: 0,
-    server: 's',
-    protocol_version: '2025-11-25',
-    direction: 'to_server',
-    kind: 'request',
-    method: 'tools/call',
-    tool: { name: 'merge', declared: 'listed' },
-    params: {},
-    http: {},
-  },
-  trace: {},
-}
+const question = questionOf({ tool: { name: 'merge', declared: 'listed' } })
 const decided = (allow: boolean, code = 'x', revision = 'now'): Extract<Judgement, { kind: 'decided' }> => {
   const decision = { allow, reasons: [{ code, title: code, details: { of: 'values' } }] }
   const line = decisionEvent(
     origin,
     { decision_id: 'd-1', event_id: 'e', time_ms: 0 },
     'mcp/main/decision',
-    { ...question.draft, identity },
+    { ...question.draft, identity: alice },
     decision,
     { eval_ns: 1, digest: (text) => text, digests: {} },
   )
-  return { kind: 'decided', identity, decision, line, revision }
+  return { kind: 'decided', identity: alice, decision, line, revision }
 }
 const read = (line: OpenLine | undefined): Parsed =>
   line === undefined ? undefined : JSON.parse(finishLine(line, 1))

@@ -2,10 +2,11 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Evaluator } from '../../../src/edge/judge/evaluator.ts'
-import { createJudge, type JudgeSettings } from '../../../src/edge/judge/judge.ts'
+import { createJudge } from '../../../src/edge/judge/judge.ts'
 import { TooLate } from '../../../src/edge/judge/progress.ts'
 import { startDemoServer } from '../../../tools/demo/server.ts'
 import { createIssuer, people } from '../../support/assertions.ts'
+import { questionOf, settingsOf } from '../../support/judging.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
 import { type Sidecar, startSidecar } from '../../support/sidecar.ts'
 
@@ -135,42 +136,9 @@ describe.skipIf(noOpa)('mask and drop', () => {
         restore: () => undefined,
         entrypoints: ['mcp/main/decision', 'system/log/mask', 'system/log/drop'],
       }
-      const settings: JudgeSettings = {
-        expected: undefined,
-        origin: { labels: {}, bundles: {} },
-        path: 'mcp/main/decision',
-        digestKey: Buffer.from('k'),
-        masks: true,
-        digests: {},
-      }
-      const ports = {
-        keys: () => undefined,
-        evaluator,
-        now: Date.now,
-        newId: () => 'id',
-        evaluating: () => undefined,
-      }
-      const judged = createJudge(
-        settings,
-        ports,
-      )({
-        ask: 'decision',
-        who: { identity: { source: 'configured', subject: 'alice', groups: [], claims: {} } },
-        draft: {
-          decision_id: 'd',
-          time: '',
-          time_ms: 0,
-          server: 's',
-          protocol_version: '2025-11-25',
-          direction: 'to_server',
-          kind: 'request',
-          method: 'tools/call',
-          arguments: { title: 'CANARY' },
-          params: {},
-          http: {},
-        },
-        trace: {},
-      })
+      const ports = { keys: () => undefined, evaluator, now: Date.now, newId: () => 'id', evaluating() {} }
+      const judge = createJudge({ ...settingsOf(), masks: true }, ports)
+      const judged = judge(questionOf({ arguments: { title: 'CANARY' } }))
       expect(judged).toMatchObject({
         kind: 'decided',
         decision: { allow: false, reasons: [{ code: 'policy_error' }] },

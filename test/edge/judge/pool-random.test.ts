@@ -2,9 +2,9 @@ import type { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, test } from 'vitest'
 import { createPool, type Judging } from '../../../src/edge/judge/pool.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
-import type { Judgement, Question } from '../../../src/pep/ports.ts'
+import type { Judgement } from '../../../src/pep/ports.ts'
 import { createRandom } from '../../../tools/fuzz/random.ts'
-import { judgingOf } from '../../support/judging.ts'
+import { alice, judgingOf, questionOf } from '../../support/judging.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
 
 /** An answer says of which question and of which policy it is. */
@@ -82,25 +82,11 @@ describe.skipIf(noOpa)('whatever happens meanwhile', async () => {
         const guilty = how === 'abort' || how === 'loop' || how === 'stuck' || random.chance(0.1)
         const who = `${guilty ? 'guilty' : 'innocent'} ${random.int(guilty ? 2 : 20)}`
         const asked: Asked = { id, how, who, least: policy }
-        const identity: Identity = { source: 'configured', subject: who, groups: [], claims: {} }
-        const question: Question = {
-          ask: 'decision',
-          who: { identity },
-          draft: {
-            decision_id: id,
-            time: '',
-            time_ms: 0,
-            server: 's',
-            protocol_version: '2025-11-25',
-            direction: 'to_server',
-            kind: 'request',
-            method: 'tools/call',
-            arguments: { how, n: random.int(30_000) + 1 },
-            params: {},
-            http: {},
-          },
-          trace: {},
-        }
+        const identity: Identity = { ...alice, subject: who }
+        const question = questionOf(
+          { decision_id: id, arguments: { how, n: random.int(30_000) + 1 } },
+          identity,
+        )
         check(asked, await pool.judge(question))
       }
 

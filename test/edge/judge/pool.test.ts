@@ -4,7 +4,7 @@ import { createPool, type Judging, type Pool } from '../../../src/edge/judge/poo
 import type { FromWorker } from '../../../src/edge/judge/worker.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Judgement, Question } from '../../../src/pep/ports.ts'
-import { judgingOf } from '../../support/judging.ts'
+import { alice, judgingOf, questionOf } from '../../support/judging.ts'
 import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
 
 /** What a policy can do to its evaluator, by the argument `how`: to sort so many takes one call of the module's C seconds. */
@@ -29,27 +29,10 @@ const DEADLINE = 400
 /** One that no test waits for. */
 const LONG = 60_000
 
-const alice: Identity = { source: 'configured', subject: 'alice', groups: [], claims: {} }
 const bob: Identity = { ...alice, subject: 'bob' }
 let n = 0
-const question = (how: string, more: object = {}, who: Identity = alice): Question => ({
-  ask: 'decision',
-  who: { identity: who },
-  draft: {
-    decision_id: `d-${++n}`,
-    time: '',
-    time_ms: 0,
-    server: 's',
-    protocol_version: '2025-11-25',
-    direction: 'to_server',
-    kind: 'request',
-    method: 'tools/call',
-    arguments: { how, ...more },
-    params: {},
-    http: {},
-  },
-  trace: {},
-})
+const question = (how: string, more: object = {}, who: Identity = alice): Question =>
+  questionOf({ decision_id: `d-${++n}`, arguments: { how, ...more } }, who)
 const allowed = (judged: Judgement) => judged.kind === 'decided' && judged.decision.allow
 const codes = (judged: Judgement) =>
   judged.kind === 'decided' ? judged.decision.reasons.map((reason) => reason.code) : judged.kind

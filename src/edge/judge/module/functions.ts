@@ -52,6 +52,21 @@ export function indexOf({ named }: Functions, name: string): number {
   return index
 }
 
+/** That one function, which the module has itself: its place among the bodies, its body, and the index of its type. */
+export function ownFunction(
+  functions: Functions,
+  name: string,
+  arity: number,
+): { place: number; native: Uint8Array; type: number } {
+  const { types, bodies, arities } = functions
+  const index = indexOf(functions, name)
+  const place = index - (types.length - bodies.length)
+  const [native, type] = [bodies[place], types[index]]
+  if (!native || type === undefined || arities[type] !== arity)
+    throw new ModuleError(`${name} is not a function of ${arity} arguments`)
+  return { place, native, type }
+}
+
 function arityOf(from: Reader): number | undefined {
   if (from.byte() !== FUNCTION) throw new ModuleError('a type that is no function')
   const params = from.list((of) => of.byte())

@@ -1,6 +1,6 @@
 import { args, asksHost, body, call, constant, globalGet, globalSet, OP } from './code.ts'
-import { functionsOf, indexOf } from './functions.ts'
-import { ModuleError, sectionsOf } from './reader.ts'
+import { functionsOf, ownFunction } from './functions.ts'
+import { sectionsOf } from './reader.ts'
 import { dispatcherOf, functionSections, oneGlobalMore, written } from './rewrite.ts'
 
 /**
@@ -32,11 +32,8 @@ export function withInterrupts(bytes: Uint8Array, id: number): Uint8Array<ArrayB
   const bodies = [...functions.bodies]
   const types = functions.types.slice(first)
   for (const [name, arity] of Object.entries(COUNTED)) {
-    const index = indexOf(functions, name)
-    const [native, type] = [bodies[index - first], functions.types[index]]
-    if (!native || type === undefined || functions.arities[type] !== arity)
-      throw new ModuleError(`${name} is not a function of ${arity} arguments`)
-    bodies[index - first] = body(0, counted, args(arity), call(first + bodies.length))
+    const { place, native, type } = ownFunction(functions, name, arity)
+    bodies[place] = body(0, counted, args(arity), call(first + bodies.length))
     bodies.push(native)
     types.push(type)
   }

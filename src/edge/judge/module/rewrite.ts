@@ -1,5 +1,5 @@
 import { type Ask, globalI32, guardedBody, hostBody, leb, QUESTIONS, type Question } from './code.ts'
-import { type Functions, functionsOf, SECTION } from './functions.ts'
+import { type Functions, functionsOf, ownFunction, SECTION } from './functions.ts'
 import { MAGIC, ModuleError, type Section, sectionsOf, whole } from './reader.ts'
 
 /** A function of the module's C that the host answers in its place. */
@@ -24,7 +24,6 @@ const MOST_FUNCTIONS = 200_000
 export function rewritten(bytes: Uint8Array, replaced: readonly Replaced[]): Uint8Array<ArrayBuffer> {
   const sections = sectionsOf(bytes)
   const functions = functionsOf(sections)
-  const first = functions.types.length - functions.bodies.length
   const added: { type: number; body: Uint8Array }[] = []
   const add = (type: number, body: Uint8Array): number => {
     added.push({ type, body })
@@ -41,19 +40,14 @@ export function rewritten(bytes: Uint8Array, replaced: readonly Replaced[]): Uin
   }
   const bodies = [...functions.bodies]
   for (const { name, id, arity, when } of replaced) {
-    const [index, twin] = functions.named.get(name) ?? []
-    if (index === undefined) continue
-    if (twin !== undefined) throw new ModuleError(`two functions ${name}`)
-    const native = functions.bodies[index - first]
-    const type = functions.types[index]
-    if (!native || type === undefined || functions.arities[type] !== arity)
-      throw new ModuleError(`${name} is not a function of ${arity} arguments`)
+    if (!functions.named.has(name)) continue
+    const { place, native, type } = ownFunction(functions, name, arity)
     const dispatcher = dispatcherOf(functions, arity)
-    bodies[index - first] = when
+    bodies[place] = when
       ? guardedBody(id, arity, dispatcher, when, helper, add(type, native))
       : hostBody(id, arity, dispatcher)
   }
-  const types = [...functions.types.slice(first), ...added.map(({ type }) => type)]
+  const types = [...functions.types.slice(-functions.bodies.length), ...added.map(({ type }) => type)]
   return written(sections, functionSections(types, [...bodies, ...added.map(({ body }) => body)]))
 }
 
