@@ -31,6 +31,14 @@ export async function buildBundle(
   return { path, dispose: () => rm(folder, { recursive: true, force: true }) }
 }
 
+/** Rego that asks whether to go on, takes no memory, and is at it for hours. */
+export const ENDLESS =
+  '[1 | l := numbers.range(1, 4000); some a in l; some b in l; some c in l; a < b; b < c; c < a]'
+
+/** Rego that is in one builtin of the host for seconds, and does not ask. */
+export const STUCK =
+  'regex.find_n("(.{1,30}){1,30}[0-9]", concat("", ["a line of the text that is put together" | some n in numbers.range(1, 3000)]), 1)'
+
 /** A policy with both entrypoints; `rules` adds to `mcp.main`. */
 export const mainPolicy = (rules: string, contract: number | string = 1): string => `package mcp.main
 

@@ -93,6 +93,15 @@ export function requestBytes(request: {
   return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'), Buffer.from(body as string)])
 }
 
+/** What a POST of 2025-11-25 has, but its length. */
+export const postHeaders = (assertion: string | undefined): Record<string, string | undefined> => ({
+  host: 'mcp.example.com',
+  'content-type': 'application/json',
+  accept: 'application/json, text/event-stream',
+  'x-pomerium-jwt-assertion': assertion,
+  'mcp-protocol-version': '2025-11-25',
+})
+
 /** A well-formed MCP POST of 2025-11-25; `headers` replace those of the same name, `undefined` leaves one out. */
 export function postBytes(
   assertion: string | undefined,
@@ -102,15 +111,7 @@ export function postBytes(
   const bytes = Buffer.isBuffer(body)
     ? body
     : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
-  const all: Record<string, string | undefined> = {
-    host: 'mcp.example.com',
-    'content-type': 'application/json',
-    accept: 'application/json, text/event-stream',
-    'x-pomerium-jwt-assertion': assertion,
-    'mcp-protocol-version': '2025-11-25',
-    'content-length': String(bytes.length),
-    ...headers,
-  }
+  const all = { ...postHeaders(assertion), 'content-length': String(bytes.length), ...headers }
   const list = Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined)
   return requestBytes({ headers: list, body: bytes })
 }

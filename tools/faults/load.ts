@@ -1,8 +1,11 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { Agent, type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { createIssuer, type Issuer, people } from '../../test/support/assertions.ts'
-import { postBytes, type RawExchange, sendRaw } from '../../test/support/raw.ts'
+import { postBytes, postHeaders, type RawExchange, sendRaw } from '../../test/support/raw.ts'
 import { type Recorder, startRecorder } from '../../test/support/recorder.ts'
 import { type Sidecar, type SidecarOptions, startSidecar } from '../../test/support/sidecar.ts'
 
@@ -26,9 +29,12 @@ export type Setting = {
   spool: string
   restart: () => Promise<Sidecar>
   call: (n: number, options?: CallOptions) => Promise<Called>
+  /** the same over connections that are kept, as a proxy keeps them: it takes much less of a machine's time */
+  callKept: (n: number, options?: Pick<CallOptions, 'name' | 'who'>) => Promise<Kept>
 }
 export type CallOptions = { name?: string; who?: object; args?: object; timeout?: number; port?: number }
 export type Called = { n: number; status: number | undefined; ms: number; exchange: RawExchange }
+export type Kept = { n: number; status: number | undefined; ms: number; body: string }
 
 /** The real program before a recording upstream, in a folder of its own; ended and removed whatever happens. */
 export async function withSidecar<T>(
@@ -54,6 +60,7 @@ export async function withSidecar<T>(
       config: deep(base, options.config ?? {}) as Record<string, unknown>,
     })
   let sidecar = await start()
+  const agent = new Agent({ keepAlive: true })
   try {
     const setting: Setting = {
       issuer,
@@ -65,26 +72,36 @@ export async function withSidecar<T>(
         return sidecar
       },
       async call(n, { name = 'get_me', who = people.alice, args = {}, timeout = 10_000, port } = {}) {
-        const body = {
-          jsonrpc: '2.0',
-          id: n,
-          method: 'tools/call',
-          params: { name, arguments: { n, ...args } },
-        }
+        const bytes = postBytes(issuer.mint({ ...who }), callBody(n, name, args))
         const began = performance.now()
-        const exchange = await sendRaw(port ?? sidecar.port, postBytes(issuer.mint({ ...who }), body), {
-          timeout,
-        })
+        const exchange = await sendRaw(port ?? sidecar.port, bytes, { timeout })
         return { n, status: exchange.answers[0]?.status, ms: performance.now() - began, exchange }
+      },
+      async callKept(n, { name = 'get_me', who = people.alice } = {}) {
+        const headers = postHeaders(issuer.mint({ ...who }))
+        const began = performance.now()
+        const sent = request({ port: sidecar.port, path: '/mcp', method: 'POST', agent, headers })
+        sent.end(JSON.stringify(callBody(n, name)))
+        const [answer] = (await once(sent, 'response')) as [IncomingMessage]
+        const body = await text(answer)
+        return { n, status: answer.statusCode, ms: performance.now() - began, body }
       },
     }
     return await work(setting)
   } finally {
+    agent.destroy()
     await sidecar.stop('SIGKILL')
     await upstream.close()
     rmSync(folder, { recursive: true, force: true })
   }
 }
+
+export const callBody = (n: number, name: string, args: object = {}) => ({
+  jsonrpc: '2.0',
+  id: n,
+  method: 'tools/call',
+  params: { name, arguments: { n, ...args } },
+})
 
 const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -95,10 +112,14 @@ function deep(under: unknown, over: unknown): unknown {
   return out
 }
 
-/** Calls at a steady rate until it is told to stop; the answers, in the order in which they were asked. */
-export function steadily(perSecond: number, call: (n: number) => Promise<Called>): () => Promise<Called[]> {
-  const asked: Promise<Called>[] = []
-  const timer = setInterval(() => asked.push(call(asked.length + 1)), 1000 / perSecond)
+/** Calls at a steady rate until it is told to stop, also those that a busy moment kept back; the answers, in the order in which they were asked. */
+export function steadily<T>(perSecond: number, call: (n: number) => Promise<T>): () => Promise<T[]> {
+  const asked: Promise<T>[] = []
+  const began = performance.now()
+  const timer = setInterval(() => {
+    const due = ((performance.now() - began) * perSecond) / 1000
+    while (asked.length < due) asked.push(call(asked.length + 1))
+  }, 1000 / perSecond)
   return () => {
     clearInterval(timer)
     return Promise.all(asked)

@@ -9,19 +9,20 @@ import { promisify } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { people } from '../../test/support/assertions.ts'
-import { buildBundle, mainPolicy, noOpa } from '../../test/support/policy.ts'
+import { buildBundle, ENDLESS, mainPolicy, noOpa, STUCK } from '../../test/support/policy.ts'
 import { postBytes, requestBytes, sendRaw } from '../../test/support/raw.ts'
 import { defaultAnswer, sseHead } from '../../test/support/recorder.ts'
 import { startApart } from './apart.ts'
-import { pause, percentile, type Row, rssOf, steadily, unrecorded, withSidecar } from './load.ts'
+import { callBody, pause, percentile, type Row, rssOf, steadily, unrecorded, withSidecar } from './load.ts'
 
 const run = promisify(execFile)
 
-/** What a policy can do to its evaluator, by `arguments.how`; to sort so many takes one call of the module's C seconds. */
+/** What a policy can do to its evaluator, by `arguments.how`. */
 const POISON = `answer := {"allow": input.tool.name != "evil"} if not input.arguments.how
-answer := {"allow": true} if {input.arguments.how == "loop"; count([1 | some x in numbers.range(1, 3000); some y in numbers.range(1, 3000); x == y + 1]) > 0}
-answer := {"allow": true} if {input.arguments.how == "memory"; count([x | some a in numbers.range(1, 100000); x := numbers.range(1, 1000)]) > 0}
+answer := {"allow": true} if {input.arguments.how == "loop"; count(${ENDLESS}) > 0}
+answer := {"allow": true} if {input.arguments.how == "memory"; count([x | long := concat("", ["a line of the text that is put together" | some n in numbers.range(1, 1000)]); some a in numbers.range(1, 100000); x := concat("", [long, "x"])]) > 0}
 answer := {"allow": true} if {input.arguments.how == "sort"; count(sort(numbers.range(40000, 1))) > 0}
+answer := {"allow": true} if {input.arguments.how == "regex"; count(${STUCK}) == 0}
 answer := {"allow": true} if input.arguments.how == "conflict"
 answer := {"allow": false} if input.arguments.how == "conflict"
 answer := "yes" if input.arguments.how == "string"
@@ -47,19 +48,19 @@ export const policy: Row = {
             plugins: { mcp: { evaluation: { deadline: `${deadline}ms` } } },
           },
         },
-        async ({ call, issuer, upstream, sidecar }) => {
+        async ({ call, callKept, issuer, upstream, sidecar }) => {
           const apartly = (n: number, who: object, name: string, args: object) => {
-            const params = { name, arguments: { n, ...args } }
-            const body = { jsonrpc: '2.0', id: n, method: 'tools/call', params }
-            return apart.ask({ port: sidecar.port, bytes: postBytes(issuer.mint({ ...who }), body) })
+            const bytes = postBytes(issuer.mint({ ...who }), callBody(n, name, args))
+            return apart.ask({ port: sidecar.port, bytes })
           }
           // Code that runs for the first time takes many times as long, there and here.
           const warmUp = scale === 'short' ? 2 : 300
           for (let i = 1; i <= warmUp; i++) {
             const name = i % 2 ? 'good' : 'evil'
-            await (i % 3 ? call(i, { name, who: people.mona }) : apartly(i, people.mona, name, {}))
+            await (i % 3 ? callKept(i, { name, who: people.mona }) : apartly(i, people.mona, name, {}))
           }
-          const how = ['loop', 'memory', 'sort', 'conflict', 'string', 'text', 'key']
+          const endless = ['loop', 'memory', 'sort', 'regex']
+          const how = [...endless, 'conflict', 'string', 'text', 'key']
           const rounds = scale === 'short' ? 1 : 10
           let wrong = 0
           let suspended = 0
@@ -82,20 +83,29 @@ export const policy: Row = {
           }
           const perSecond = scale === 'short' ? 50 : 200
           const others = (from: number) =>
-            steadily(perSecond, (i) => call(from + i, { name: i % 2 ? 'good' : 'evil', who: people.mona }))
+            steadily(perSecond, (i) =>
+              callKept(from + i, { name: i % 2 ? 'good' : 'evil', who: people.mona }),
+            )
           const calm = others(0)
           await pause(scale === 'short' ? 500 : 3_000)
           const before = await calm()
           const stop = others(20_000)
           const slow: number[] = []
-          for (let round = 0; round < rounds; round++) for (const kind of how) slow.push(await poison(kind))
+          const ended: number[] = []
+          for (let round = 0; round < rounds; round++) {
+            for (const kind of how) {
+              const ms = await poison(kind)
+              slow.push(ms)
+              if (endless.includes(kind)) ended.push(ms)
+            }
+          }
           for (let i = 0; i < 5; i++) {
             const { exchange } = await call(++n, { args: { how: 'conflict' } })
             if (exchange.answers[0]?.body.includes('suspended')) suspended++
           }
           const beside = await stop()
-          for (const { n: id, exchange } of [...before, ...beside]) {
-            const passed = exchange.answers[0]?.body.includes('called good') === true
+          for (const { n: id, body } of [...before, ...beside]) {
+            const passed = body.includes('called good')
             if (passed !== (id % 2 === 1)) wrong++
           }
           const reached = upstream
@@ -109,10 +119,6 @@ export const policy: Row = {
           ) as [number, number]
           const [denied, busy] = [percentile(alone, 1), percentile(slow, 1)]
           const late = [...alone, ...slow].filter((ms) => ms > deadline + 30).length
-          const ended = percentile(
-            slow.filter((ms) => ms >= deadline),
-            0.5,
-          )
           const timely = Math.max(denied, busy) <= deadline + 30 && longest <= deadline + usual
           return {
             held:
@@ -122,7 +128,7 @@ export const policy: Row = {
               // A test knows no machine's speed.
               (scale === 'short' ? longest < deadline * 5 : timely) &&
               unrecorded(upstream, sidecar.spool()) === 0,
-            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other beside ${perSecond} calls a second: within ${busy} ms, half of those that had to be ended within ${ended} ms, their turn included; ${late} of all later than ${deadline + 30} ms; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms, or one deadline beside what is usual for others, is NOT met'}`,
+            measured: `${alone.length} poisoned calls one by one: denied within ${denied} ms (deadline ${deadline}); ${slow.length} one after the other beside ${perSecond} calls a second: within ${busy} ms, half of those that had to be ended within ${percentile(ended, 0.5)} ms, their turn included; ${late} of all later than ${deadline + 30} ms; ${reached} sent; ${beside.length} others beside them: longest ${longest} ms (${usual} before), ${wrong} wrong verdicts; suspended: ${suspended} of 5${timely ? '' : '. The deadline and 30 ms, or one deadline beside what is usual for others, is NOT met'}`,
           }
         },
       )

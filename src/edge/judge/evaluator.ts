@@ -14,8 +14,17 @@ import {
 import { FIRST_ID, GO_ON } from './module/compile.ts'
 import { layoutFault, scalarAt } from './module/layout.ts'
 
-/** Memory of one instance, in pages of 64 KiB: a policy that wants more is aborted, not served. */
+const PAGE = 65_536
+/** Memory of one instance, in pages. */
 const MEMORY = { initial: 64, maximum: 4096 }
+/**
+ * Pages that an evaluation may take besides its data, 64 MiB: more than twice what the largest list takes that is read
+ * (16 MiB), and little enough that as many as may run at once fit beside the rest in half a GiB. A policy that wants
+ * more is aborted, not served.
+ */
+const SHARE = 1024
+/** Bytes for each byte of data as JSON, where it takes most: lists of one digit. */
+const DENSEST = 96
 
 export type Evaluator = {
   /** OPA's result set. @throws Error for whatever the policy or the host threw; the instance is spoiled then */
@@ -58,8 +67,10 @@ type Instance = {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function instantiate(module: WebAssembly.Module, goOn: () => void): Instance {
-  const memory = new WebAssembly.Memory(MEMORY)
+/** @param data characters of the data that it is to take, as JSON */
+function instantiate(module: WebAssembly.Module, data: number, goOn: () => void): Instance {
+  const maximum = Math.min(MEMORY.maximum, SHARE + Math.ceil((data * DENSEST) / PAGE))
+  const memory = new WebAssembly.Memory({ ...MEMORY, maximum })
   let view = Buffer.from(memory.buffer)
   // Growing the memory leaves the old view empty.
   const bytes = () => {
@@ -148,7 +159,7 @@ export function createEvaluator(
   let evaluating = false
   const load = () => {
     // To load data anew is nobody's evaluation, however long it takes.
-    const instance = instantiate(module, () => {
+    const instance = instantiate(module, text.length, () => {
       if (evaluating) goOn()
     })
     const address = instance.write(text, 'opa_json_parse')
@@ -238,4 +249,4 @@ function plain(value: Value): unknown {
 
 /** Builtins that the module asks of its host (ABI: the export `builtins`). */
 export const builtinsOf = (module: WebAssembly.Module): string[] =>
-  Object.keys(instantiate(module, () => undefined).asked)
+  Object.keys(instantiate(module, 0, () => undefined).asked)

@@ -1,7 +1,7 @@
 import { parseExact } from '../../mcp/strict-json.ts'
 import type { Identity } from '../../pdp/identity.ts'
 import type { Judgement, Question } from '../../pep/ports.ts'
-import { type Step, TooLate } from './progress.ts'
+import { now, type Step, TooLate } from './progress.ts'
 import { stoppedJudgement, verifiedIdentity } from './stopped.ts'
 import { claimed, createStrikes, STRIKES } from './strikes.ts'
 import { type Job, startThread, type Thread, type ThreadEvents } from './thread.ts'
@@ -28,7 +28,7 @@ export type Judging = Pick<WorkerData, 'module' | 'data' | 'settings'>
 
 export type PoolSettings = {
   jwks: string | undefined
-  /** milliseconds for one evaluation, from its start */
+  /** milliseconds in which a question has its answer */
   deadline: number
   /** questions that may wait */
   queue: number
@@ -60,6 +60,7 @@ type Next = { crew: Crew; taken: () => void; failed: (why: string) => void }
 export async function createPool(settings: PoolSettings, first?: Judging): Promise<Pool> {
   let { jwks } = settings
   const late = new TooLate(settings.deadline).message
+  const patience = Math.min(PATIENCE, settings.deadline / 2)
   let seq = 0
   let failed = 0
   let replaced = 0
@@ -174,8 +175,8 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     if (jobs.length === 0) return
     thread.jobs = jobs
     thread.state = 'busy'
-    thread.post({ jobs: jobs.map((job) => [job.seq, job.text]) })
-    thread.watch = setTimeout(look, Math.min(PATIENCE, settings.deadline), of, thread)
+    thread.post({ jobs: jobs.map((job) => [job.seq, job.asked, job.text]) })
+    thread.watch = setTimeout(look, patience, of, thread)
   }
 
   const ownerOf = (job: Job): string => (job.owner ??= claimed(job.question.who))
@@ -237,20 +238,18 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   /** Looks at a thread that has questions: whether it has been at one of them for too long. */
   const look = (by: Crew, thread: Thread) => {
     const step = thread.progress.step()
-    const patience = Math.min(PATIENCE, settings.deadline)
     if (thread.state === 'busy' && step.ms >= patience && thread.progress.handOver(step))
       leave(thread, step.seq)
     // Another policy took over in that moment: what it was at is asked of that one.
     if (!threads.has(thread)) return
-    const { deadline } = settings
-    const over = step.ms - deadline
+    const { over } = step
     if (thread.state === 'slow' && over >= 0) deny(by, thread, step, late)
     if (thread.state === 'slow' && over >= GRACE) {
       replaced++
       return replace(by, thread, step, late)
     }
-    const until = thread.state !== 'slow' ? patience : over < 0 ? deadline : deadline + GRACE
-    thread.watch = setTimeout(look, Math.max(1, until - step.ms), by, thread)
+    const left = thread.state !== 'slow' ? patience - step.ms : over < 0 ? -over : GRACE - over
+    thread.watch = setTimeout(look, Math.max(1, left), by, thread)
   }
 
   /** Alone with the question it is at. Those before it have their answer, on its way here. */
@@ -262,14 +261,14 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
   }
 
   /** Whatever the thread still says of it. */
-  const deny = (by: Crew, { jobs }: Thread, { seq: at, phase }: Step, why: string) => {
+  const deny = (by: Crew, { jobs }: Thread, { seq: at, phase, ms }: Step, why: string) => {
     const job = phase === 'idle' ? undefined : jobs.find(({ seq }) => seq === at)
     if (!job || job.denied) return
     job.denied = true
     const { settings: how } = by.judging
     const identity = phase === 'evaluating' ? verifiedIdentity(how, job.question) : undefined
     struck(identity)
-    job.resolve(stoppedJudgement(how, job.question, identity, settings.deadline, why))
+    job.resolve(stoppedJudgement(how, job.question, identity, ms, why))
   }
 
   const replace = (by: Crew, thread: Thread, step: Step, why: string) => {
@@ -288,7 +287,14 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
         if (!crew && !closed) return resolve({ kind: 'unavailable', fault: 'no_bundle' })
         if (closed || waiting.length >= settings.queue)
           return resolve({ kind: 'unavailable', fault: 'queue_full' })
-        const job: Job = { seq: ++seq, question, text: JSON.stringify(question), attempts: 0, resolve }
+        const job: Job = {
+          seq: ++seq,
+          question,
+          text: JSON.stringify(question),
+          asked: now(),
+          attempts: 0,
+          resolve,
+        }
         if (strikes.any() && strikes.suspended(ownerOf(job)))
           return resolve({ kind: 'unavailable', fault: 'suspended' })
         waiting.push(job)

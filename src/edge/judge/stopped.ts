@@ -8,19 +8,19 @@ import { decided, type JudgeSettings } from './judge.ts'
 /**
  * The judgement of a question whose evaluation was not waited for.
  * @param identity undefined where its verification was not waited for either
- * @param deadline milliseconds
+ * @param ms how long it ran
  */
 export function stoppedJudgement(
   settings: JudgeSettings,
   question: Question,
   identity: Identity | undefined,
-  deadline: number,
+  ms: number,
   why: string,
 ): Judgement {
   if (question.ask === 'visible') return { kind: 'unavailable', fault: 'visible_undecided' }
   if (!identity) return { kind: 'unavailable', fault: 'queue_full' }
   const ports = { now: Date.now, newId }
-  const more = { eval_ns: deadline * 1e6, error: why, brief: true }
+  const more = { eval_ns: Math.round(ms * 1e6), error: why, brief: true }
   return decided(settings, ports, question, { ...question.draft, identity }, policyError(), more)
 }
 

@@ -8,6 +8,8 @@ export type Job = {
   seq: number
   question: Question
   text: string
+  /** by `now` of the progress */
+  asked: bigint
   attempts: number
   /** its evaluation passed its deadline, and it has its answer */
   denied?: true
@@ -42,7 +44,7 @@ export type ThreadEvents = {
 const START_WITHIN = 60_000
 
 export function startThread(data: Omit<WorkerData, 'progress'>, on: ThreadEvents): Thread {
-  const progress = createProgress()
+  const progress = createProgress(data.deadline)
   const worker = new Worker(new URL('./worker.ts', import.meta.url), {
     workerData: { ...data, progress: progress.shared } satisfies WorkerData,
     resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 },

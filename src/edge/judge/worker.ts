@@ -14,12 +14,12 @@ export type WorkerData = {
   data: string
   settings: JudgeSettings
   jwks: string | undefined
-  /** milliseconds for one evaluation; it ends itself then, if it asks whether to go on */
+  /** milliseconds in which a question has its answer; an evaluation ends itself in time, if it asks whether to go on */
   deadline: number
   progress: SharedArrayBuffer
 }
 
-export type ToWorker = { jobs: [seq: number, question: string][] } | { jwks: string }
+export type ToWorker = { jobs: [seq: number, asked: bigint, question: string][] } | { jwks: string }
 export type FromWorker =
   | { ready: true }
   /** One of the questions that were sent together: nobody waits for the evaluation of the next. */
@@ -42,11 +42,10 @@ const port = parentPort
 if (port) run(workerData as WorkerData)
 
 function run(given: WorkerData): void {
-  const progress = createProgress(given.progress)
-  let current = 0
-  let started = Number.POSITIVE_INFINITY
+  const progress = createProgress(given.deadline, given.progress)
+  let current: [seq: number, asked: bigint] | undefined
   const evaluator = createEvaluator(given.module, JSON.parse(given.data), () => {
-    if (performance.now() - started > given.deadline) throw new TooLate(given.deadline)
+    if (current && progress.late()) throw new TooLate(given.deadline)
   })
   let keys: Keys | undefined = given.jwks === undefined ? undefined : readJwks(given.jwks)
   const judge = createJudge(given.settings, {
@@ -55,8 +54,7 @@ function run(given: WorkerData): void {
     now: Date.now,
     newId,
     evaluating() {
-      started = performance.now()
-      progress.evaluating(current)
+      if (current) progress.evaluating(...current)
     },
   })
   // The first evaluations compile the code and take many times as long.
@@ -82,12 +80,12 @@ function run(given: WorkerData): void {
       return
     }
     let answer: Answered | undefined
-    for (const [seq, text] of message.jobs) {
+    for (const [seq, asked, text] of message.jobs) {
       // Sent before the next one is taken up: whoever hands over the rest relies on it.
       if (answer) port?.postMessage({ answer } satisfies FromWorker)
       answer = undefined
-      if (!progress.begin(seq)) break
-      current = seq
+      if (!progress.begin(seq, asked)) break
+      current = [seq, asked]
       const judged = judge(parseExact(text) as unknown as Question)
       if (judged.kind === 'decided') {
         const { line, ...rest } = judged
@@ -95,12 +93,14 @@ function run(given: WorkerData): void {
       } else answer = [seq, JSON.stringify(judged), undefined]
       if (evaluator.spoiled()) break
     }
+    const took = progress.step().ms
     progress.idle()
+    current = undefined
     const spoiled = evaluator.spoiled()
     port?.postMessage({ answer, spoiled } satisfies FromWorker)
     if (!spoiled) return
     // Meanwhile a spare judges, if one is free.
-    if (performance.now() - started < LONG) anew()
+    if (took < LONG) anew()
     else setTimeout(anew, AFTERWARDS)
   })
   port?.postMessage({ ready: true } satisfies FromWorker)

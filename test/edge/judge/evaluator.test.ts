@@ -36,6 +36,17 @@ describe.skipIf(noOpa)('the binding', () => {
     expect(await answerOf('false')).toEqual([{ result: false }])
   })
 
+  test('an evaluation has 64 MiB besides its data, whatever that takes; what wants more is an error', async () => {
+    const rule = 'count([text | some n in numbers.range(1, input.n); text := concat("", [input.text, "x"])])'
+    const dense = { digits: Array(500_000).fill(1) }
+    for (const data of [{}, dense]) {
+      const evaluator = await evaluatorOf(rule, data)
+      const text = 'x'.repeat(100_000)
+      expect(evaluator.evaluate('t/answer', { text, n: 200 })).toEqual([{ result: 200 }])
+      expect(() => evaluator.evaluate('t/answer', { text, n: 2_000 })).toThrow('opa_malloc: failed')
+    }
+  })
+
   test('a number that JavaScript cannot hold is an error, not another number', async () => {
     const evaluator = await evaluatorOf('9007199254740993')
     expect(() => evaluator.evaluate('t/answer', {})).toThrow('9007199254740993')

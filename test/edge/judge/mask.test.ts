@@ -7,7 +7,7 @@ import { TooLate } from '../../../src/edge/judge/progress.ts'
 import { startDemoServer } from '../../../tools/demo/server.ts'
 import { createIssuer, people } from '../../support/assertions.ts'
 import { questionOf, settingsOf } from '../../support/judging.ts'
-import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
+import { buildBundle, ENDLESS, mainPolicy, noOpa } from '../../support/policy.ts'
 import { type Sidecar, startSidecar } from '../../support/sidecar.ts'
 
 const LOG = `package system.log
@@ -21,9 +21,9 @@ mask contains rule if {
 
 mask contains "no pointer" if input.input.arguments.sheet == "invalid"
 
-mask contains sprintf("/input/%d", [n]) if {
+mask contains "/input/arguments" if {
 	input.input.arguments.sheet == "endless"
-	some n in numbers.range(1, 1000000000)
+	count(${ENDLESS}) > 0
 }
 
 # METADATA
@@ -144,7 +144,7 @@ describe.skipIf(noOpa)('mask and drop', () => {
         decision: { allow: false, reasons: [{ code: 'policy_error' }] },
       })
       const text = JSON.stringify(judged)
-      expect(text).toContain('passed its deadline of 300 ms')
+      expect(text).toContain('in time for the deadline of 300 ms')
       expect(text).not.toContain('CANARY')
     },
   )

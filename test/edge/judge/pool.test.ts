@@ -5,7 +5,7 @@ import type { FromWorker } from '../../../src/edge/judge/worker.ts'
 import type { Identity } from '../../../src/pdp/identity.ts'
 import type { Judgement, Question } from '../../../src/pep/ports.ts'
 import { alice, judgingOf, questionOf } from '../../support/judging.ts'
-import { buildBundle, mainPolicy, noOpa } from '../../support/policy.ts'
+import { buildBundle, ENDLESS, mainPolicy, noOpa, STUCK } from '../../support/policy.ts'
 
 /** What a policy can do to its evaluator, by the argument `how`: to sort so many takes one call of the module's C seconds. */
 const RULES = `
@@ -18,10 +18,8 @@ answer := {"allow": true} if { how == "undefined"; input.nothing }
 answer := {"allow": conflict} if how == "conflict"
 conflict := true if input.arguments
 conflict := false if input.arguments.how
-answer := {"allow": count(products) > 0} if how == "loop"
-products := [1 | some a in numbers.range(1, 4000); some b in numbers.range(1, 4000); a * b == 17]
-answer := {"allow": count(sorted) > 0} if how == "stuck"
-sorted := sort(numbers.range(40000, 1))
+answer := {"allow": count(${ENDLESS}) > 0} if how == "loop"
+answer := {"allow": count(${STUCK}) == 0} if how == "stuck"
 answer := {"allow": count(memory) > 0} if how == "memory"
 memory := [s | some a in numbers.range(1, 100000); s := concat("", [input.arguments.text, sprintf("%d", [a])])]
 `
@@ -121,9 +119,10 @@ describe.skipIf(noOpa)('the judging threads', async () => {
       const later = Array.from({ length: 20 }, () => pool.judge(question('allow')))
       const judged = await loop
       expect(codes(judged)).toEqual(['policy_error'])
-      expect(judged.kind === 'decided' && judged.line).toContain('passed its deadline')
+      expect(judged.kind === 'decided' && judged.line).toContain('in time for the deadline')
       for (const answer of await Promise.all([...others, ...later])) expect(allowed(answer)).toBe(true)
-      expect(performance.now() - began).toBeGreaterThanOrEqual(DEADLINE)
+      // The last tenth is for the denial.
+      expect(performance.now() - began).toBeGreaterThanOrEqual(DEADLINE * 0.9)
       expect(pool.replaced()).toBe(replaced)
       expect(pool.failed()).toBe(1)
       expect(allowed(await pool.judge(question('allow')))).toBe(true)
