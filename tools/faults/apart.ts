@@ -1,10 +1,8 @@
 import { once } from 'node:events'
 import { setPriority } from 'node:os'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
-import { sendRaw } from '../../test/support/raw.ts'
+import { type Asked, createKept, type Told } from './kept.ts'
 
-type Asked = { port: number; bytes: string | Buffer }
-export type Told = { status: number | undefined; body: string; ms: number }
 export type Apart = { ask: (asked: Asked) => Promise<Told>; close: () => Promise<unknown> }
 
 /** So that a test in a thread of its own is not taken for this one. */
@@ -29,12 +27,7 @@ if (workerData === APART && parentPort) {
     // Of this thread alone. Where it is not allowed, the load beside it may make an answer seem later than it was.
     setPriority(0, -20)
   } catch {}
-  port.on('message', async ({ port: to, bytes }: Asked) => {
-    const sent = typeof bytes === 'string' ? bytes : Buffer.from(bytes)
-    const began = performance.now()
-    const { answers } = await sendRaw(to, sent, { timeout: 10_000 })
-    const ms = performance.now() - began
-    port.postMessage({ status: answers[0]?.status, body: answers[0]?.body ?? '', ms } satisfies Told)
-  })
+  const kept = createKept()
+  port.on('message', async (asked: Asked) => port.postMessage(await kept.ask(asked)))
   port.postMessage('ready')
 }

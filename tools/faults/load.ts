@@ -1,13 +1,11 @@
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { Agent, type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { createIssuer, type Issuer, people } from '../../test/support/assertions.ts'
 import { postBytes, postHeaders, type RawExchange, sendRaw } from '../../test/support/raw.ts'
 import { type Recorder, startRecorder } from '../../test/support/recorder.ts'
 import { type Sidecar, type SidecarOptions, startSidecar } from '../../test/support/sidecar.ts'
+import { createKept, type Told } from './kept.ts'
 
 /** `short`: as many as fit into the tests; else as the table asks. */
 export type Scale = 'short' | 'full'
@@ -29,12 +27,11 @@ export type Setting = {
   spool: string
   restart: () => Promise<Sidecar>
   call: (n: number, options?: CallOptions) => Promise<Called>
-  /** the same over connections that are kept, as a proxy keeps them: it takes much less of a machine's time */
-  callKept: (n: number, options?: Pick<CallOptions, 'name' | 'who'>) => Promise<Kept>
+  /** the same over connections that are kept */
+  callKept: (n: number, options?: Pick<CallOptions, 'name' | 'who'>) => Promise<Told & { n: number }>
 }
 export type CallOptions = { name?: string; who?: object; args?: object; timeout?: number; port?: number }
 export type Called = { n: number; status: number | undefined; ms: number; exchange: RawExchange }
-export type Kept = { n: number; status: number | undefined; ms: number; body: string }
 
 /** The real program before a recording upstream, in a folder of its own; ended and removed whatever happens. */
 export async function withSidecar<T>(
@@ -60,7 +57,7 @@ export async function withSidecar<T>(
       config: deep(base, options.config ?? {}) as Record<string, unknown>,
     })
   let sidecar = await start()
-  const agent = new Agent({ keepAlive: true })
+  const kept = createKept()
   try {
     const setting: Setting = {
       issuer,
@@ -79,17 +76,12 @@ export async function withSidecar<T>(
       },
       async callKept(n, { name = 'get_me', who = people.alice } = {}) {
         const headers = postHeaders(issuer.mint({ ...who }))
-        const began = performance.now()
-        const sent = request({ port: sidecar.port, path: '/mcp', method: 'POST', agent, headers })
-        sent.end(JSON.stringify(callBody(n, name)))
-        const [answer] = (await once(sent, 'response')) as [IncomingMessage]
-        const body = await text(answer)
-        return { n, status: answer.statusCode, ms: performance.now() - began, body }
+        return { n, ...(await kept.ask({ port: sidecar.port, headers, body: callBody(n, name) })) }
       },
     }
     return await work(setting)
   } finally {
-    agent.destroy()
+    kept.close()
     await sidecar.stop('SIGKILL')
     await upstream.close()
     rmSync(folder, { recursive: true, force: true })

@@ -10,7 +10,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { people } from '../../test/support/assertions.ts'
 import { buildBundle, ENDLESS, mainPolicy, noOpa, STUCK } from '../../test/support/policy.ts'
-import { postBytes, requestBytes, sendRaw } from '../../test/support/raw.ts'
+import { postBytes, postHeaders, requestBytes, sendRaw } from '../../test/support/raw.ts'
 import { defaultAnswer, sseHead } from '../../test/support/recorder.ts'
 import { startApart } from './apart.ts'
 import { callBody, pause, percentile, type Row, rssOf, steadily, unrecorded, withSidecar } from './load.ts'
@@ -50,8 +50,8 @@ export const policy: Row = {
         },
         async ({ call, callKept, issuer, upstream, sidecar }) => {
           const apartly = (n: number, who: object, name: string, args: object) => {
-            const bytes = postBytes(issuer.mint({ ...who }), callBody(n, name, args))
-            return apart.ask({ port: sidecar.port, bytes })
+            const headers = postHeaders(issuer.mint({ ...who }))
+            return apart.ask({ port: sidecar.port, headers, body: callBody(n, name, args) })
           }
           // Code that runs for the first time takes many times as long, there and here.
           const warmUp = scale === 'short' ? 2 : 300
