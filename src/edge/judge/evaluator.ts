@@ -18,12 +18,11 @@ const PAGE = 65_536
 /** Memory of one instance, in pages. */
 const MEMORY = { initial: 64, maximum: 4096 }
 /**
- * Pages that an evaluation may take besides its data, 64 MiB: more than twice what the largest list takes that is read
- * (16 MiB), and little enough that as many as may run at once fit beside the rest in half a GiB. A policy that wants
- * more is aborted, not served.
+ * Pages that an evaluation may take besides its data, 64 MiB: what the default deadline allows takes less, and as many
+ * as may run at once fit beside the rest in half a GiB. A policy that wants more is aborted, not served.
  */
 const SHARE = 1024
-/** Bytes for each byte of data as JSON, where it takes most: lists of one digit. */
+/** Bytes for each character of data as JSON while it is loaded, where that takes most: lists of one digit. */
 const DENSEST = 96
 
 export type Evaluator = {
@@ -61,16 +60,17 @@ type Instance = {
   asked: Record<string, number>
   write: (text: string, parse: 'opa_json_parse' | 'opa_value_parse') => number
   read: (address: number) => string
+  /** of its memory */
+  pages: () => number
   /** the call that builtins of the present evaluation see */
   call: Call
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** @param data characters of the data that it is to take, as JSON */
-function instantiate(module: WebAssembly.Module, data: number, goOn: () => void): Instance {
-  const maximum = Math.min(MEMORY.maximum, SHARE + Math.ceil((data * DENSEST) / PAGE))
-  const memory = new WebAssembly.Memory({ ...MEMORY, maximum })
+/** @param maximum pages of its memory */
+function instantiate(module: WebAssembly.Module, maximum: number, goOn: () => void): Instance {
+  const memory = new WebAssembly.Memory({ ...MEMORY, maximum: Math.min(MEMORY.maximum, maximum) })
   let view = Buffer.from(memory.buffer)
   // Growing the memory leaves the old view empty.
   const bytes = () => {
@@ -136,7 +136,8 @@ function instantiate(module: WebAssembly.Module, data: number, goOn: () => void)
     Object.values(entrypoints),
   )
   if (fault) throw new Error(`a module that keeps ${fault} otherwise than OPA 1.22 does`)
-  const instance: Instance = { exports, entrypoints, asked, write, read, call: { now: noTime } }
+  const pages = () => memory.buffer.byteLength / PAGE
+  const instance: Instance = { exports, entrypoints, asked, write, read, pages, call: { now: noTime } }
   return instance
 }
 
@@ -157,15 +158,22 @@ export function createEvaluator(
 ): Evaluator {
   const text = typeof data === 'string' ? data : JSON.stringify(data)
   let evaluating = false
+  let maximum = MEMORY.initial + SHARE + Math.ceil((text.length * DENSEST) / PAGE)
   const load = () => {
     // To load data anew is nobody's evaluation, however long it takes.
-    const instance = instantiate(module, text.length, () => {
+    const instance = instantiate(module, maximum, () => {
       if (evaluating) goOn()
     })
     const address = instance.write(text, 'opa_json_parse')
     return { ...instance, data: address, heap: instance.exports.opa_heap_ptr_get(), own: instance }
   }
   let policy: ReturnType<typeof load> | undefined = load()
+  // How much the data takes is known only now.
+  const exact = policy.pages() + SHARE
+  if (exact < maximum) {
+    maximum = exact
+    policy = load()
+  }
   const { entrypoints } = policy
   return {
     entrypoints: Object.keys(entrypoints),
@@ -249,4 +257,4 @@ function plain(value: Value): unknown {
 
 /** Builtins that the module asks of its host (ABI: the export `builtins`). */
 export const builtinsOf = (module: WebAssembly.Module): string[] =>
-  Object.keys(instantiate(module, 0, () => undefined).asked)
+  Object.keys(instantiate(module, SHARE, () => undefined).asked)

@@ -173,6 +173,10 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     }
     const jobs = choose(of, free.length === 1)
     if (jobs.length === 0) return
+    for (const job of jobs) {
+      if (job.held) job.asked = now()
+      job.held = false
+    }
     thread.jobs = jobs
     thread.state = 'busy'
     thread.post({ jobs: jobs.map((job) => [job.seq, job.asked, job.text]) })
@@ -208,7 +212,11 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const jobs: Job[] = []
     waiting = waiting.filter((job) => {
       const who = ownerOf(job)
-      if (jobs.length === BATCH || slow.has(who) || (kept && strikes.struck(who))) return true
+      if (jobs.length === BATCH) return true
+      if (slow.has(who) || (kept && strikes.struck(who))) {
+        job.held = true
+        return true
+      }
       jobs.push(job)
       return false
     })

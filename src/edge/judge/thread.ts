@@ -8,8 +8,10 @@ export type Job = {
   seq: number
   question: Question
   text: string
-  /** by `now` of the progress */
+  /** when, by `now` of the progress */
   asked: bigint
+  /** it waits for its own identity's, which does not count against it */
+  held?: boolean
   attempts: number
   /** its evaluation passed its deadline, and it has its answer */
   denied?: true
