@@ -107,7 +107,7 @@ test('the bounds it names are those that are in force', () => {
     `| ${[bounds.connections, bounds.inFlight, bounds.streams, bounds.perSecond].join(', ')} |`,
     `| ${mib(bounds.inFlightBytes)}, ${bounds.memoryPercent} % |`,
     `| ${[bounds.identityInFlight, bounds.identityStreams, bounds.identityPerSecond].join(', ')} |`,
-    `| one evaluation | ${mcp.deadline} ms |`,
+    `| one decision | ${mcp.deadline} ms |`,
     `| ${audit.buffer.maxBytes / 2 ** 30} GiB |`,
   ]
   for (const row of rows) expect(readme).toContain(row)
