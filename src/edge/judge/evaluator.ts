@@ -18,8 +18,8 @@ const PAGE = 65_536
 /** Memory of one instance, in pages. */
 const MEMORY = { initial: 64, maximum: 4096 }
 /**
- * Pages that an evaluation may take besides its data, 64 MiB: what the default deadline allows takes less, and as many
- * as may run at once fit beside the rest in half a GiB. A policy that wants more is aborted, not served.
+ * Pages that an evaluation may take besides its data, 64 MiB: so little that those of one policy that may run at once
+ * fit beside the rest in half a GiB. A policy that wants more is aborted, not served.
  */
 const SHARE = 1024
 /** Bytes for each character of data as JSON while it is loaded, where that takes most: lists of one digit. */

@@ -174,7 +174,8 @@ export async function createPool(settings: PoolSettings, first?: Judging): Promi
     const jobs = choose(of, free.length === 1)
     if (jobs.length === 0) return
     for (const job of jobs) {
-      if (job.held) job.asked = now()
+      if (!job.held) continue
+      job.asked = now()
       job.held = false
     }
     thread.jobs = jobs
